@@ -1,0 +1,53 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Run cloudhsm_hsm, and show how far its wait has come while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import typing as t
+
+from ansible.utils.display import Display
+from ansible_collections.hsmops.cloudhsm.plugins.plugin_utils.aws_action import AwsActionBase
+
+display = Display()
+
+_SECONDS_BETWEEN_READS = 0.5
+
+
+class ActionModule(AwsActionBase):
+    def _run_module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        if self._connection.transport != "local" or self._task.async_val or self._task.check_mode:
+            return super()._run_module(arguments, task_vars)
+        with _shown_progress(task_vars.get("inventory_hostname", "")) as path:
+            return super()._run_module({**arguments, "_progress_path": path}, task_vars)
+
+
+@contextlib.contextmanager
+def _shown_progress(host: str) -> t.Iterator[str]:
+    """Show each line that is appended to a file, for as long as the context lasts. Gives the path of the file."""
+    descriptor, path = tempfile.mkstemp(prefix="hsmops-progress-")
+    finished = threading.Event()
+
+    def read_along() -> None:
+        with open(descriptor, encoding="utf-8") as lines:
+            while True:
+                last = finished.wait(_SECONDS_BETWEEN_READS)
+                for line in lines:
+                    display.display(f"    [{host}] {line.rstrip()}")
+                if last:
+                    return
+
+    reader = threading.Thread(target=read_along, daemon=True)
+    reader.start()
+    try:
+        yield path
+    finally:
+        finished.set()
+        reader.join()
+        with contextlib.suppress(OSError):
+            os.unlink(path)

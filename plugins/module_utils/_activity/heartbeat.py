@@ -1,0 +1,54 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""Keep one environment's record fresh while something else is waited for."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .apply import open_store
+from .endpoint import ActivityError
+from .plan import check_environment
+
+
+class Heartbeat:
+    """Touches one environment.
+
+    Args:
+        params: The parameters that name the environment, the life of its record and the activity store.
+        warn: Told once, when a beat fails.
+
+    Raises:
+        ActivityError: A parameter is wrong, or the store is not configured.
+    """
+
+    def __init__(self, params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> None:
+        if problem := check_environment(params["env"]):
+            raise ActivityError(f"activity.env: {problem}.")
+        if params["record_ttl"] <= 0:
+            raise ActivityError(f"activity.record_ttl: {params['record_ttl']} is no duration. Set it to more than 0.")
+        self._environment = params["env"]
+        self._record_ttl = params["record_ttl"]
+        self._store = open_store(params)
+        self._warn = warn
+        self._failed = False
+
+    def touch(self) -> None:
+        """Say that the environment is in use.
+
+        Raises:
+            ActivityError: It could not be said.
+        """
+        self._store.touch([self._environment], self._record_ttl)
+
+    def beat(self, _progress: object = None) -> None:
+        """Touch again. A beat that fails is no reason to give up what is under way: the next one may succeed."""
+        try:
+            self.touch()
+        except ActivityError as error:
+            if not self._failed:
+                self._warn(f"The environment could not be kept in use while it was waited for. {error}")
+            self._failed = True

@@ -1,0 +1,102 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""Delete exactly the HSMs that were meant, and prove by AWS's own backup that nothing is lost."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import api
+from .common import AnsibleCloudHSMError
+from .plan import PlanError
+from .waiters import Verdict, WaitError, look_backed_up, look_gone, look_settled
+
+if t.TYPE_CHECKING:
+    import datetime
+
+    from .resources import Hsm
+    from .view import ClusterView
+    from .waiters import Wait
+
+
+class Deleter:
+    """Deletes HSMs of one cluster.
+
+    Args:
+        view: The cluster.
+        wait: The bound of the run; None: send the deletions and wait for nothing.
+    """
+
+    def __init__(self, view: ClusterView, wait: Wait | None) -> None:
+        self._view = view
+        self._wait = wait
+
+    def delete(self, hsms: t.Sequence[Hsm]) -> None:
+        """Delete HSMs by their ids, wait until they are gone and until the backup that AWS makes of them is READY.
+
+        Raises:
+            PlanError: One is still being created, and nothing may be waited for.
+            AnsibleCloudHSMError: A call failed, or AWS has replaced an HSM.
+            WaitError: An HSM stays, or no backup appears.
+        """
+        if not hsms:
+            return
+        self._wait_created([hsm for hsm in hsms if hsm.coming])
+        since = self._view.seen_at
+        for hsm in hsms:
+            self._delete_one(hsm)
+        self.wait_gone(hsms)
+        if self._view.cluster.activated:
+            self._wait_backed_up(hsms, since)
+
+    def wait_gone(self, hsms: t.Sequence[Hsm]) -> None:
+        """Wait until these HSMs are gone, whoever deletes them."""
+        if hsms and self._wait:
+            self._wait.until(lambda: look_gone(self._view.look(), hsms))
+
+    def _wait_created(self, coming: t.Sequence[Hsm]) -> None:
+        """Let AWS finish first what it creates: it does not document the deletion of an HSM that is not finished."""
+        if coming and self._wait is None:
+            raise PlanError(
+                "wait",
+                f"{', '.join(map(str, coming))} must be created before it can be deleted. Run again later, or set "
+                "wait=true.",
+            )
+        if coming and self._wait:
+            self._wait.until(lambda: look_settled(self._view.look(), coming))
+
+    def _delete_one(self, hsm: Hsm) -> None:
+        if not api.delete_hsm(self._view.client, self._view.cluster_id, hsm.hsm_id):
+            now = self._view.look().find(hsm)
+            if now and now.hsm_id != hsm.hsm_id:
+                raise AnsibleCloudHSMError(
+                    message=f"{hsm} was not deleted: AWS has replaced it with {now}, which was not asked for. See whether "
+                    "it should go, and run again"
+                )
+        self._view.outcome.deleted.append(hsm)
+
+    def _wait_backed_up(self, hsms: t.Sequence[Hsm], since: datetime.datetime) -> None:
+        warnings = self._view.outcome.warnings
+        if all(hsm.degraded for hsm in hsms):
+            warnings.append("AWS does not document a backup of an HSM that was DEGRADED: none was waited for.")
+            return
+        if self._wait is None:
+            warnings.append("AWS makes a backup while it removes an HSM. With wait=false nobody looked for it.")
+            return
+
+        def look() -> Verdict:
+            backups = api.describe_backups(self._view.client, self._view.cluster_id)
+            verdict, self._view.outcome.backups = look_backed_up(backups, since)
+            return verdict
+
+        try:
+            self._wait.until(look)
+        except WaitError as error:
+            raise WaitError(
+                f"{error}. The HSM is deleted, and no READY backup made since {since:%Y-%m-%d %H:%M:%S} UTC proves that "
+                f"its keys are safe. Watch DescribeBackups of {self._view.cluster_id}, delete nothing else of this "
+                "cluster, and ask AWS support if none appears"
+            ) from error

@@ -1,0 +1,80 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""What cloudhsm_hsm returns of a run, whether it succeeded or not. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .transformations import cluster_result, hsm_result, to_cluster
+
+if t.TYPE_CHECKING:
+    from .resources import Cluster, Hsm
+    from .view import Outcome
+
+
+def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str, t.Any]:
+    """Make the result of a run, complete or not.
+
+    Args:
+        outcome: What the run found and did.
+        absent: HSMs were to be deleted, so that their places are what a later run wants to know.
+        check_mode: Predict what the run would have done.
+    """
+    cluster = to_cluster(outcome.cluster) if outcome.cluster else None
+    hsms = [hsm for hsm in cluster.hsms if not hsm.leaving] if cluster else []
+    deleted = list(outcome.plan.delete) if check_mode else outcome.deleted
+    result: dict[str, t.Any] = {
+        "changed": outcome.plan.changes if check_mode else bool(outcome.created or outcome.deleted),
+        "actions": outcome.plan.actions(),
+        "hsms": [hsm_result(hsm) for hsm in hsms],
+        "created": [hsm_result((cluster and cluster.find(hsm)) or hsm) for hsm in outcome.created],
+        "deleted": [hsm_result(hsm) for hsm in deleted],
+        "backups": outcome.backups,
+        "placements": [
+            {"availability_zone": hsm.availability_zone, "ip_address": hsm.eni_ip}
+            for hsm in (deleted if absent else hsms)
+        ],
+    }
+    if outcome.cluster:
+        result["cluster"] = cluster_result(outcome.cluster)
+    return result
+
+
+def outcome_diff(outcome: Outcome, check_mode: bool) -> dict[str, t.Any]:
+    """Make the difference that a run made to the HSMs of the cluster, or would make."""
+    before = outcome.before
+    if before is None or outcome.cluster is None:
+        return {"before": {}, "after": {}}
+    after = _predicted(outcome, before) if check_mode else _shown(to_cluster(outcome.cluster))
+    return {"before": {"hsms": _shown(before)}, "after": {"hsms": after}}
+
+
+def _shown(cluster: Cluster) -> list[dict[str, str]]:
+    return [_line(hsm) for hsm in cluster.hsms if not hsm.leaving]
+
+
+def _predicted(outcome: Outcome, before: Cluster) -> list[dict[str, str]]:
+    kept = [_line(hsm) for hsm in before.hsms if not hsm.leaving and hsm not in outcome.plan.delete]
+    made = [
+        {
+            "availability_zone": wish.placement.availability_zone,
+            "eni_ip": wish.placement.ip_address or "chosen by AWS",
+            "hsm_id": "chosen by AWS",
+            "state": "ACTIVE",
+        }
+        for wish in outcome.plan.create
+    ]
+    return kept + made
+
+
+def _line(hsm: Hsm) -> dict[str, str]:
+    return {
+        "availability_zone": hsm.availability_zone,
+        "eni_ip": hsm.eni_ip,
+        "hsm_id": hsm.hsm_id,
+        "state": hsm.state,
+    }

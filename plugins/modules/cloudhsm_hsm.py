@@ -1,0 +1,436 @@
+#!/usr/bin/python
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: cloudhsm_hsm
+version_added: 0.1.0
+short_description: Create and delete HSMs of an AWS CloudHSM cluster
+description:
+  - Bring an AWS CloudHSM (v2) cluster to a number of usable HSMs, or delete HSMs from it.
+  - An HSM takes 10 to 20 minutes to create and is paid for by the hour while it exists. When one is added to a cluster
+    that had HSMs before, AWS restores the cluster's latest backup into it, with its users and its token keys. When one is
+    removed from an active cluster, AWS makes a backup.
+  - An HSM that is being created already is adopted and waited for, not doubled. C(CreateHsm) is sent once for each HSM
+    that is missing; where its answer is lost, the module looks for the HSM that it made.
+  - HSMs are deleted by their ids, never by an address, so that the HSM which replaced another one is never hit.
+author:
+  - hsmops.cloudhsm contributors (@hsmops)
+options:
+  cluster_id:
+    description:
+      - Id of the cluster.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) sees to it that there are O(count) usable HSMs.
+      - V(absent) deletes the HSMs in O(hsm_ids), or all HSMs of the cluster. The cluster itself stays, and costs nothing by
+        the hour.
+    type: str
+    choices:
+      - present
+      - absent
+    default: present
+  count:
+    description:
+      - How many usable HSMs there must be at least, V(1) if neither this nor O(placements) is given.
+      - HSMs that are being created count; those that are being deleted or are C(DEGRADED) do not.
+      - A cluster that was never activated takes one HSM only; more are refused.
+      - Only with O(state=present); mutually exclusive with O(placements).
+    type: int
+  exact:
+    description:
+      - There must be no more HSMs than asked for, either. Those that are too many are deleted once the others are usable.
+      - First those that are not in use yet go, then those in the fullest Availability Zones.
+    type: bool
+    default: false
+  availability_zones:
+    description:
+      - Where missing HSMs are created, in order of preference. They are spread evenly, and the first of these zones gets
+        the first HSM.
+      - Default is every zone of the cluster's subnet mapping. Other zones are refused, because AWS fixes the mapping when it
+        creates the cluster.
+    type: list
+    elements: str
+  placements:
+    description:
+      - Where the HSMs are to be, one entry for each, to recreate exactly what there was. The module returns
+        RV(placements) in this form.
+      - While there are as many usable HSMs as entries, nothing is created, wherever they are.
+    type: list
+    elements: dict
+    suboptions:
+      availability_zone:
+        description:
+          - The Availability Zone.
+        type: str
+        required: true
+      ip_address:
+        description:
+          - The IPv4 address, from the subnet of that zone. Clients that are configured with the address of an HSM find it
+            again only there.
+        type: str
+  ip_conflict:
+    description:
+      - What to do when an address of O(placements) stays taken for O(ip_conflict_timeout) seconds. The network interface of
+        a deleted HSM keeps its address for a while.
+      - V(fail) creates nothing; V(any) creates the HSM at any address of the zone.
+    type: str
+    choices:
+      - fail
+      - any
+    default: fail
+  ip_conflict_timeout:
+    description:
+      - For how many seconds an address that is taken is asked for again. Not used with O(wait=false).
+    type: int
+    default: 300
+  az_fallback:
+    description:
+      - Where AWS refuses an HSM in one zone, as when it has no capacity there, try the other zones of O(availability_zones),
+        at any address.
+    type: bool
+    default: false
+  replace_degraded:
+    description:
+      - Replace HSMs that are C(DEGRADED). They serve nobody, never heal, and are paid for. Without this they are reported in a
+        warning.
+      - The new HSM is created first, unless the other one holds the address or the only place.
+      - An HSM that becomes C(DEGRADED) while it is waited for is replaced once.
+    type: bool
+    default: false
+  hsm_ids:
+    description:
+      - Delete these HSMs only. An id that the cluster does not have is absent already.
+      - Only with O(state=absent).
+    type: list
+    elements: str
+  force:
+    description:
+      - Delete the last HSM of a cluster that is not known to have been activated. AWS makes no backup of it, so that
+        everything in it is lost.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Wait until the HSMs are usable, or until they are gone and the backup that AWS makes of them is ready.
+      - While the connection is local, the run shows how far the wait has come.
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - How many seconds to wait at most, all together. When they are over the module fails, and returns what it began; the
+        next run goes on from there.
+    type: int
+    default: 3600
+  wait_delay:
+    description:
+      - How many seconds to pause between two looks.
+    type: float
+    default: 30
+  activity:
+    description:
+      - Say that an environment is in use, in the activity store of M(hsmops.cloudhsm.hsm_activity) - before AWS is asked, at
+        every look while waiting, and again at the end of a wait. So nobody who deletes idle HSMs takes this one.
+      - Fails when the store does not answer at the beginning or at the end.
+      - Only with O(state=present).
+    type: dict
+    suboptions:
+      env:
+        description:
+          - Name of the environment.
+        type: str
+        required: true
+      record_ttl:
+        description:
+          - How many seconds the record lives.
+        type: int
+        default: 7200
+      redis_url:
+        description:
+          - URL of the Redis. See M(hsmops.cloudhsm.hsm_activity) for this and the following.
+        type: str
+      redis_host:
+        description:
+          - Host name or address of the Redis.
+        type: str
+      redis_port:
+        description:
+          - Port of the Redis at O(activity.redis_host).
+        type: int
+      redis_username:
+        description:
+          - ACL user of the Redis.
+        type: str
+      redis_password:
+        description:
+          - Password of the Redis.
+        type: str
+      redis_db:
+        description:
+          - Number of the database.
+        type: int
+      redis_tls:
+        description:
+          - Use TLS with O(activity.redis_host).
+        type: bool
+        default: false
+      redis_ca_certs:
+        description:
+          - File with the certificates of the authorities that the Redis's certificate is checked against.
+        type: path
+      redis_timeout:
+        description:
+          - Seconds to wait for a connection, and for an answer.
+        type: float
+        default: 5
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+  - hsmops.cloudhsm.attributes
+  - hsmops.cloudhsm.attributes.actiongroup_aws
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+notes:
+  - Calls that AWS throttles, and reads that fail for an internal reason of AWS, are repeated up to 6 times within about half
+    a minute.
+  - An HSM in the state C(ACTIVE) is not yet reachable from everywhere. Clients need the ports 2223 to 2225 of its address.
+  - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:CreateHsm), C(cloudhsm:DeleteHsm) and
+    C(cloudhsm:DescribeBackups), those in EC2 that AWS documents for C(CreateHsm) and C(DeleteHsm), and
+    C(ec2:DescribeSubnets) for O(placements) with addresses.
+seealso:
+  - module: hsmops.cloudhsm.cloudhsm_cluster_info
+  - module: hsmops.cloudhsm.hsm_activity
+  - name: Manage backups in AWS CloudHSM
+    description: When AWS makes backups, and when it restores them.
+    link: https://docs.aws.amazon.com/cloudhsm/latest/userguide/manage-backups.html
+"""
+
+EXAMPLES = r"""
+- name: Have a usable HSM
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    region: eu-west-1
+
+- name: Have two, in different zones, and take another zone where one has no capacity
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    count: 2
+    availability_zones:
+      - eu-west-1b
+      - eu-west-1a
+    az_fallback: true
+
+- name: Delete all HSMs of the cluster, and see that AWS has a backup of them
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    state: absent
+  register: parked
+
+- name: Recreate them where they were
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    placements: "{{ parked.placements }}"
+
+- name: Delete one HSM
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    state: absent
+    hsm_ids:
+      - hsm-abcdefghijk
+
+- name: Have a usable HSM, and keep the environment in use meanwhile
+  hsmops.cloudhsm.cloudhsm_hsm:
+    cluster_id: cluster-abcdefghijk
+    activity:
+      env: dev
+      redis_url: rediss://redis.example.com:6379/0
+      redis_password: "{{ vault_redis_password }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done in check mode, a line for each call.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - create an HSM in eu-west-1a
+backups:
+  description: The backups that AWS made of the HSMs which were deleted, and that are ready.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+cluster:
+  description: The cluster as AWS showed it last, in the form of RV(hsmops.cloudhsm.cloudhsm_cluster_info#module:clusters).
+  returned: when AWS has shown it
+  type: dict
+  sample: {"cluster_id": "cluster-abcdefghijk", "state": "ACTIVE"}
+created:
+  description: The HSMs that this run had AWS create, as AWS shows them now. Also after a failure or a timeout.
+  returned: always
+  type: list
+  elements: dict
+  contains: &hsm
+    availability_zone:
+      description: The Availability Zone.
+      type: str
+      returned: always
+      sample: eu-west-1a
+    eni_id:
+      description: The network interface. It stays when AWS replaces the HSM.
+      type: str
+      returned: always
+      sample: eni-0123456789abcdef0
+    eni_ip:
+      description: The address.
+      type: str
+      returned: always
+      sample: 192.0.2.10
+    hsm_id:
+      description: The id. It changes when AWS replaces the HSM.
+      type: str
+      returned: always
+      sample: hsm-abcdefghijk
+    state:
+      description: The state.
+      type: str
+      returned: always
+      sample: ACTIVE
+    state_message:
+      description: What AWS says of the state.
+      type: str
+      returned: always
+      sample: HSM created.
+    subnet_id:
+      description: The subnet.
+      type: str
+      returned: always
+      sample: subnet-0123456789abcdef0
+deleted:
+  description: The HSMs that this run had AWS delete, as they were. Also after a failure or a timeout.
+  returned: always
+  type: list
+  elements: dict
+  contains: *hsm
+error:
+  description: The error of AWS, where a call failed.
+  returned: on failure of a call to AWS
+  type: dict
+  contains:
+    code:
+      description: The error code.
+      type: str
+      returned: always
+      sample: CloudHsmAccessDeniedException
+    message:
+      description: What AWS says of it.
+      type: str
+      returned: always
+      sample: You are not authorized.
+elapsed:
+  description: How many seconds the run took.
+  returned: always
+  type: float
+  sample: 612.4
+hsms:
+  description: The HSMs that the cluster has now, without those that are being deleted.
+  returned: always
+  type: list
+  elements: dict
+  contains: *hsm
+placements:
+  description:
+    - Where the HSMs are, or with O(state=absent) where the deleted ones were. Fit for O(placements).
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    availability_zone:
+      description: The Availability Zone.
+      type: str
+      returned: always
+      sample: eu-west-1a
+    ip_address:
+      description: The address.
+      type: str
+      returned: always
+      sample: 192.0.2.10
+"""
+
+from functools import partial
+
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import heartbeat_argument_spec
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.heartbeat import Heartbeat
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.apply import converge
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.common import error_result
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.creation import Creator
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.parameters import (
+    create_options,
+    hsm_argument_spec,
+    make_wish,
+)
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError, make_plan
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress import ProgressFile
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import outcome_diff, outcome_result
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.view import ClusterView, Outcome
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait, WaitError
+
+
+def main() -> None:
+    module = AnsibleAWSModule(
+        argument_spec=hsm_argument_spec(heartbeat_argument_spec()),
+        supports_check_mode=True,
+    )
+    params, absent = module.params, module.params["state"] == "absent"
+    observers: list = [ProgressFile(params["_progress_path"]).write]
+    wait = Wait(params["wait_timeout"], params["wait_delay"], observers)
+    outcome = Outcome()
+    failure: dict = {}
+    try:
+        wish = make_wish(params)
+        heartbeat = Heartbeat(params["activity"], outcome.warnings.append) if params["activity"] else None
+        view = ClusterView(api.client(module), params["cluster_id"], outcome)
+        creator = Creator(
+            view, partial(api.creating_client, module), partial(api.ec2_client, module), create_options(params), wait
+        )
+        if heartbeat and not module.check_mode:
+            # Whoever deletes idle HSMs must know of the need before AWS is asked what there is.
+            heartbeat.touch()
+            observers.append(heartbeat.beat)
+        converge(view, partial(make_plan, wish), creator, wait, params["wait"], module.check_mode)
+        if heartbeat and wait.waited:
+            heartbeat.touch()
+    except (ActivityError, PlanError, WaitError) as error:
+        failure = {"msg": str(error)}
+    except AnsibleAWSError as error:
+        failure = {"msg": str(error), "error": error_result(error)}
+
+    for warning in outcome.warnings:
+        module.warn(warning)
+    result = outcome_result(outcome, absent, module.check_mode)
+    result["elapsed"] = round(wait.elapsed, 1)
+    if module._diff:
+        result["diff"] = outcome_diff(outcome, module.check_mode)
+    if failure:
+        module.fail_json(**failure, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Where the activity store is: which of the many ways to say it wins, and that no secret is ever repeated."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError, find_endpoint
+
+
+@pytest.mark.parametrize(
+    ("params", "environ", "name", "url", "password"),
+    [
+        ({"redis_url": "redis://a"}, {"REDIS_URL": "redis://b"}, "a:6379", "redis://a", None),
+        ({"redis_url": "rediss://u:p@a:7000/1"}, {"REDIS_PASSWORD": "e"}, "a:7000", "rediss://u:p@a:7000/1", None),
+        ({"redis_url": "redis://a", "redis_password": "p"}, {"REDIS_PASSWORD": "e"}, "a:6379", "redis://a", "p"),
+        ({"redis_url": "redis://a"}, {"REDIS_PASSWORD": "e"}, "a:6379", "redis://a", "e"),
+        ({"redis_url": "unix:///run/redis.sock"}, {}, "/run/redis.sock", "unix:///run/redis.sock", None),
+        ({"redis_host": "h"}, {"REDIS_URL": "redis://b"}, "h:6379", None, None),
+        ({"redis_host": "h", "redis_port": 7001}, {"REDIS_PORT": "7002"}, "h:7001", None, None),
+        ({}, {"REDIS_URL": "redis://b:1", "REDIS_HOST": "c"}, "b:1", "redis://b:1", None),
+        ({}, {"REDIS_HOST": "c", "REDIS_PORT": "7002", "REDIS_PASSWORD": "e"}, "c:7002", None, "e"),
+        ({"redis_url": ""}, {"REDIS_HOST": "c"}, "c:6379", None, None),
+    ],
+)
+def test_endpoint(params, environ, name, url, password):
+    endpoint = find_endpoint(params, environ)
+
+    assert (endpoint.name, endpoint.url, endpoint.arguments.get("password")) == (name, url, password)
+
+
+def test_tls():
+    assert find_endpoint({"redis_host": "h", "redis_tls": True, "redis_ca_certs": "/ca"}, {}).arguments == {
+        "host": "h",
+        "port": 6379,
+        "ssl": True,
+        "ssl_ca_certs": "/ca",
+    }
+    assert find_endpoint({"redis_url": "rediss://h", "redis_ca_certs": "/ca"}, {}).arguments == {"ssl_ca_certs": "/ca"}
+
+
+@pytest.mark.parametrize(
+    ("params", "environ", "message"),
+    [
+        ({}, {}, "redis_url: no Redis is named"),
+        ({"redis_url": "http://:s3cret@h"}, {}, "redis_url: not the URL of a Redis"),
+        ({"redis_url": "redis://:s3cret@h:port"}, {}, "redis_url: not a URL"),
+        ({"redis_url": "redis://"}, {}, "redis_url: not the URL of a Redis"),
+        ({}, {"REDIS_URL": "h:6379"}, "REDIS_URL: not the URL of a Redis"),
+        ({}, {"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT: 'tcp://10.0.0.1:6379' is no port"),
+    ],
+)
+def test_bad_configuration(params, environ, message):
+    with pytest.raises(ActivityError, match=message) as caught:
+        find_endpoint(params, environ)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_endpoint_shows_no_secret():
+    assert "s3cret" not in repr(find_endpoint({"redis_url": "redis://:s3cret@h", "redis_password": "s3cret"}, {}))
