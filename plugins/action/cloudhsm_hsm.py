@@ -38,7 +38,8 @@ def _shown_progress(host: str) -> t.Iterator[str]:
             while True:
                 last = finished.wait(_SECONDS_BETWEEN_READS)
                 for line in lines:
-                    display.display(f"    [{host}] {line.rstrip()}")
+                    # Standard output may be buffered until the task ends, as in a CI job; standard error never is.
+                    display.display(f"    [{host}] {line.rstrip()}", stderr=True)
                 if last:
                     return
 
