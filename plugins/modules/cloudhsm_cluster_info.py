@@ -194,7 +194,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.paramete
     cluster_info_argument_spec,
 )
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.transformations import cluster_result, has_tags
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.transformations import has_tags, resource_result
 
 
 def main() -> None:
@@ -207,7 +207,7 @@ def main() -> None:
         module.fail_json_aws_error(error)
     wanted = [cluster for cluster in clusters if has_tags(cluster, module.params["tags"] or {})]
     wanted.sort(key=lambda cluster: cluster["ClusterId"])
-    module.exit_json(changed=False, clusters=[cluster_result(cluster) for cluster in wanted])
+    module.exit_json(changed=False, clusters=[resource_result(cluster) for cluster in wanted])
 
 
 if __name__ == "__main__":

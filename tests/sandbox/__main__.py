@@ -60,7 +60,9 @@ ready: AWS at {sandbox.aws.url}, Redis at {sandbox.redis_url}. Ctrl-C ends it.""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description="A local AWS and a Redis to try the collection on.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox", description="A local AWS and a Redis to try the collection on."
+    )
     parser.add_argument(
         "--aws-port", type=int, default=int(os.environ.get("SANDBOX_AWS_PORT") or 4566), help="default: %(default)s"
     )

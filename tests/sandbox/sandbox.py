@@ -39,7 +39,9 @@ class Sandbox:
         rate: Virtual seconds per real second.
     """
 
-    def __init__(self, folder: Path, aws_port: int = 0, redis_port: int | None = None, rate: float = DEFAULT_RATE) -> None:
+    def __init__(
+        self, folder: Path, aws_port: int = 0, redis_port: int | None = None, rate: float = DEFAULT_RATE
+    ) -> None:
         self.folder = folder
         self._aws_port = aws_port
         self._redis = ValkeyServer(port=redis_port, save="")

@@ -10,6 +10,7 @@ CreateHsm has no idempotency token. So it is sent once for a wish; where its ans
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import typing as t
@@ -71,10 +72,14 @@ class Creator:
         wait: Wait,
     ) -> None:
         self._view = view
-        self._creating_client = creating_client
+        self._make_creating_client = creating_client
         self._ec2_client = ec2_client
         self._options = options
         self._wait = wait
+
+    @functools.cached_property
+    def _creating_client(self) -> t.Any:
+        return self._make_creating_client()
 
     def check_addresses(self, wishes: t.Iterable[Create]) -> None:
         """Refuse an address outside its zone's subnet before anything is changed; AWS documents no error for it.
@@ -152,7 +157,7 @@ class Creator:
         known = {hsm.hsm_id for hsm in (*self._view.cluster.hsms, *self._view.outcome.created)}
         try:
             answer = api.create_hsm(
-                self._creating_client(), self._view.cluster_id, place.availability_zone, place.ip_address
+                self._creating_client, self._view.cluster_id, place.availability_zone, place.ip_address
             )
         except AnsibleCloudHSMError as error:
             if not may_have_had_effect(error.exception):

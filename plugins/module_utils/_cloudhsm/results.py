@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .transformations import cluster_result, hsm_result, to_cluster
+from .transformations import hsm_result, resource_result, to_cluster
 
 if t.TYPE_CHECKING:
     from .resources import Cluster, Hsm
@@ -24,23 +24,22 @@ def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str
         absent: HSMs were to be deleted, so that their places are what a later run wants to know.
         check_mode: Predict what the run would have done.
     """
-    cluster = to_cluster(outcome.cluster) if outcome.cluster else None
-    hsms = [hsm for hsm in cluster.hsms if not hsm.leaving] if cluster else []
+    hsms = _current_hsms(outcome)
     deleted = list(outcome.plan.delete) if check_mode else outcome.deleted
     result: dict[str, t.Any] = {
         "changed": outcome.plan.changes if check_mode else bool(outcome.created or outcome.deleted),
         "actions": outcome.plan.actions(),
         "hsms": [hsm_result(hsm) for hsm in hsms],
-        "created": [hsm_result((cluster and cluster.find(hsm)) or hsm) for hsm in outcome.created],
+        "created": [hsm_result(_as_shown(hsm, outcome)) for hsm in outcome.created],
         "deleted": [hsm_result(hsm) for hsm in deleted],
-        "backups": outcome.backups,
+        "backups": [resource_result(backup) for backup in outcome.backups],
         "placements": [
             {"availability_zone": hsm.availability_zone, "ip_address": hsm.eni_ip}
             for hsm in (deleted if absent else hsms)
         ],
     }
     if outcome.cluster:
-        result["cluster"] = cluster_result(outcome.cluster)
+        result["cluster"] = resource_result(outcome.cluster)
     return result
 
 
@@ -49,12 +48,20 @@ def outcome_diff(outcome: Outcome, check_mode: bool) -> dict[str, t.Any]:
     before = outcome.before
     if before is None or outcome.cluster is None:
         return {"before": {}, "after": {}}
-    after = _predicted(outcome, before) if check_mode else _shown(to_cluster(outcome.cluster))
-    return {"before": {"hsms": _shown(before)}, "after": {"hsms": after}}
+    after = _predicted(outcome, before) if check_mode else [_line(hsm) for hsm in _current_hsms(outcome)]
+    return {"before": {"hsms": [_line(hsm) for hsm in before.hsms if not hsm.leaving]}, "after": {"hsms": after}}
 
 
-def _shown(cluster: Cluster) -> list[dict[str, str]]:
-    return [_line(hsm) for hsm in cluster.hsms if not hsm.leaving]
+def _current_hsms(outcome: Outcome) -> list[Hsm]:
+    """The HSMs that stay, as AWS showed them last; what this run has begun since then counts as well."""
+    shown = to_cluster(outcome.cluster).hsms if outcome.cluster else ()
+    gone = {hsm.hsm_id for hsm in outcome.deleted}
+    unshown = [hsm for hsm in outcome.created if _as_shown(hsm, outcome) is hsm]
+    return [hsm for hsm in (*shown, *unshown) if not hsm.leaving and hsm.hsm_id not in gone]
+
+
+def _as_shown(hsm: Hsm, outcome: Outcome) -> Hsm:
+    return (to_cluster(outcome.cluster).find(hsm) if outcome.cluster else None) or hsm
 
 
 def _predicted(outcome: Outcome, before: Cluster) -> list[dict[str, str]]:

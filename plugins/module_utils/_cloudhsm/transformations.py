@@ -38,11 +38,14 @@ def to_cluster(cluster: dict[str, t.Any]) -> Cluster:
     )
 
 
-def cluster_result(cluster: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Make what a module returns of a cluster: AWS's members in snake case, tags as a dictionary, no password."""
-    shown = {key: value for key, value in cluster.items() if key not in ("PreCoPassword", "TagList")}
+def resource_result(resource: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Make what a module returns of a cluster or a backup, as AWS shows it.
+
+    AWS's members in snake case, the tags as a dictionary, and no password.
+    """
+    shown = {key: value for key, value in resource.items() if key not in ("PreCoPassword", "TagList")}
     result: dict[str, t.Any] = camel_dict_to_snake_dict(shown, ignore_list=["SubnetMapping"])
-    result["tags"] = {tag["Key"]: tag["Value"] for tag in cluster.get("TagList", [])}
+    result["tags"] = {tag["Key"]: tag["Value"] for tag in resource.get("TagList", [])}
     return result
 
 

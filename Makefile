@@ -1,0 +1,27 @@
+# What a person runs. Each target stands alone; `make` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo sandbox test lint docs unit integration molecule sanity build matrix bench format clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
+
+demo: ## Show the main job end to end on this machine: nothing is needed, nothing is left
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.demo
+
+sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT)
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox
+
+test: ## Run everything that CI runs
+	@scripts/test
+
+lint docs unit integration molecule sanity build matrix: ## Run one gate of the test
+	@scripts/test $@
+
+bench: ## Measure what an ensure and a touch cost
+	@scripts/bootstrap && PYTHONPATH=tests .venv/bin/python benchmarks/runs.py
+
+format: ## Format the Python code
+	@scripts/bootstrap && .venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+clean: ## Remove what bootstrap and the tests made
+	rm -rf .venv .venv-* .sandbox .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache tests/output

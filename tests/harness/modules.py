@@ -1,0 +1,53 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Run a module in this process, from its arguments to the JSON that it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import typing as t
+from unittest import mock
+
+from ansible.module_utils import basic
+
+if t.TYPE_CHECKING:
+    import types
+
+
+@contextlib.contextmanager
+def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
+    try:
+        from ansible.module_utils.testing import patch_module_args
+    except ImportError:  # before ansible-core 2.19
+        encoded = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+        with mock.patch.object(basic, "_ANSIBLE_ARGS", encoded):
+            yield
+    else:
+        with patch_module_args(arguments):
+            yield
+
+
+def run_module(
+    module: types.ModuleType, check: bool = False, diff: bool = False, **arguments: t.Any
+) -> dict[str, t.Any]:
+    """Run a module and return its result.
+
+    Args:
+        module: The Python module with main().
+        check: Check mode.
+        diff: Diff mode.
+        arguments: The arguments of the task.
+    """
+    printed = io.StringIO()
+    internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
+    with (
+        _module_arguments({**arguments, **internal}),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
+        module.main()
+    result: dict[str, t.Any] = json.loads(printed.getvalue())
+    return result

@@ -1,0 +1,212 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""The module hsm_activity against real servers: Valkey, and where it is installed Debian's Redis."""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from ansible_collections.hsmops.cloudhsm.plugins.modules import hsm_activity
+from harness.modules import run_module
+from harness.ports import free_port
+
+REDIS_SERVER = Path("/usr/bin/redis-server")
+
+
+@pytest.fixture
+def run(redis_url):
+    return functools.partial(run_module, hsm_activity, redis_url=redis_url)
+
+
+def statuses(result: dict) -> list[str]:
+    return [environment["status"] for environment in result["environments"]]
+
+
+def now(store: redis.Redis) -> int:
+    return store.time()[0]
+
+
+def test_touch_and_check(store, run):
+    touched = run(action="touch", env=["dev"])
+    assert touched["changed"]
+    assert touched["environments"][0]["last_access"] == pytest.approx(now(store), abs=2)
+    assert 7198 <= store.ttl("hsm:dev:last_access") <= 7200
+
+    checked = run(action="check", env=["dev"])
+    environment = checked["environments"][0]
+    assert (checked["changed"], environment["env"], environment["status"]) == (False, "dev", "active")
+    assert 0 <= environment["idle_seconds"] <= 2
+    assert 7196 <= environment["expires_in"] <= 7200
+
+
+def test_touch_in_check_mode_writes_nothing(store, run):
+    assert run(action="touch", env=["dev"], check=True)["changed"]
+    assert store.keys() == []
+
+
+def test_record_of_a_shell_is_a_touch(store, run):
+    store.execute_command("SET", "hsm:dev:last_access", str(now(store) - 100), "EX", "7200")
+
+    assert statuses(run(action="check", env=["dev"], idle_after=120)) == ["active"]
+    assert statuses(run(action="check", env=["dev"], idle_after=60)) == ["idle"]
+
+
+def test_unknown_is_never_idle(store, run):
+    store.set("hsm:future:last_access", now(store) + 3600)
+    store.set("hsm:words:last_access", "yesterday")
+    store.set("hsm:bytes:last_access", b"\xff\xfe")
+    store.lpush("hsm:list:last_access", now(store))
+    store.set("hsm:old:last_access", now(store) - 3600)
+    names = ["missing", "future", "words", "bytes", "list", "old"]
+
+    assert statuses(run(action="check", env=names)) == ["unknown"] * 5 + ["idle"]
+
+
+def test_many_environments_take_one_round_trip(store, run):
+    names = [f"env-{number}" for number in range(100)]
+    run(action="touch", env=names)
+    store.config_resetstat()
+    result = run(action="touch", env=names)
+
+    assert [environment["env"] for environment in result["environments"]] == names
+    assert store.info("commandstats")["cmdstat_evalsha"]["calls"] == 100
+    assert "cmdstat_script|load" not in store.info("commandstats")
+    assert statuses(run(action="check", env=names)) == ["active"] * 100
+
+
+def test_script_that_the_server_forgot_is_loaded_again(store, run):
+    run(action="touch", env=["dev"])
+    store.script_flush()
+
+    assert run(action="touch", env=["dev"])["changed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"env": [""]}, "env: the name of an environment is empty."),
+        ({"env": ["dev", "a b"]}, "env: 'a b' is no name of an environment"),
+        ({"env": ["a" * 300]}, "env: 'aaaa"),
+        ({"env": ["a\nb"]}, "env: 'a\\nb' is no name"),
+        ({"env": ["dev"], "record_ttl": 0}, "record_ttl: 0 is no duration"),
+        ({"env": ["dev"], "idle_after": -1}, "idle_after: -1 is no duration"),
+        ({"env": ["dev"], "redis_timeout": 0}, "redis_timeout: 0.0 is no duration"),
+    ],
+)
+@pytest.mark.parametrize("action", ["touch", "check"])
+def test_bad_input(store, run, arguments, message, action):
+    result = run(action=action, **arguments)
+
+    assert result["failed"]
+    assert message in result["msg"]
+    assert store.keys() == []
+
+
+def test_url_and_host_exclude_each_other(run):
+    assert "mutually exclusive: redis_url|redis_host" in run(action="touch", env=["dev"], redis_host="h")["msg"]
+
+
+def unreachable(redis_port):
+    return {"redis_url": f"redis://:s3cret@127.0.0.1:{free_port()}"}, "does not answer"
+
+
+def wrong_password(redis_port):
+    url = f"redis://127.0.0.1:{redis_port}"
+    return {"redis_url": url, "redis_username": "ci", "redis_password": "wrong-s3cret"}, "refused the user or password"
+
+
+def not_configured(redis_port):
+    return {"redis_url": ""}, "redis_url: no Redis is named"
+
+
+@pytest.mark.parametrize("case", [unreachable, wrong_password, not_configured])
+def test_redis_that_cannot_be_used(redis_port, case):
+    arguments, message = case(redis_port)
+    touched = run_module(hsm_activity, action="touch", env=["dev"], **arguments)
+    assert touched["failed"]
+    assert message in touched["msg"]
+
+    checked = run_module(hsm_activity, action="check", env=["dev", "test"], **arguments)
+    assert (statuses(checked), checked.get("failed")) == (["unknown", "unknown"], None)
+    assert message in checked["environments"][0]["reason"]
+    assert message in checked["warnings"][0]
+    assert "s3cret" not in f"{touched}{checked}"
+
+
+def test_redis_that_accepts_and_is_silent_is_given_up_within_the_timeout():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        result = run_module(hsm_activity, action="check", env=["dev"], redis_url=url, redis_timeout=0.1)
+
+    assert statuses(result) == ["unknown"]
+
+
+def test_user_with_the_least_rights(store, redis_port):
+    store.execute_command(
+        "ACL", "SETUSER", "ci", "on", ">s3cret", "resetkeys", "~hsm:*", "nocommands",
+        "+evalsha", "+script|load", "+time", "+set", "+get", "+type", "+pttl", "+select",
+    )  # fmt: skip
+    url = f"redis://127.0.0.1:{redis_port}/0"
+    user = {"redis_url": url, "redis_username": "ci", "redis_password": "s3cret"}
+
+    assert run_module(hsm_activity, action="touch", env=["dev"], **user)["changed"]
+    assert statuses(run_module(hsm_activity, action="check", env=["dev"], **user)) == ["active"]
+
+
+def test_environment_variables_are_used(monkeypatch, store, redis_port):
+    monkeypatch.setenv("REDIS_HOST", "127.0.0.1")
+    monkeypatch.setenv("REDIS_PORT", str(redis_port))
+
+    assert run_module(hsm_activity, action="touch", env=["dev"])["changed"]
+
+
+@pytest.fixture(scope="module")
+def tls_server(tmp_path_factory):
+    """Debian's Redis with TLS and a password. Yields its port and the certificate of its authority."""
+    if not REDIS_SERVER.exists():
+        if os.environ.get("CI"):
+            pytest.fail("no /usr/bin/redis-server")
+        pytest.skip("no /usr/bin/redis-server (apt-get install redis-server)")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    port = free_port()
+    server = subprocess.Popen(
+        [REDIS_SERVER, "--port", "0", "--tls-port", str(port), "--tls-cert-file", folder / "cert.pem",
+         "--tls-key-file", folder / "key.pem", "--tls-ca-cert-file", folder / "cert.pem", "--tls-auth-clients", "no",
+         "--requirepass", "s3cret", "--save", "", "--dir", folder],
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+    yield port, folder / "cert.pem"
+    server.terminate()
+    server.wait()
+
+
+def test_tls(tls_server):
+    port, certificate = tls_server
+    url = {"redis_url": f"rediss://:s3cret@127.0.0.1:{port}/0"}
+    host = {"redis_host": "127.0.0.1", "redis_port": port, "redis_password": "s3cret", "redis_tls": True}
+
+    for way in (url, host):
+        assert run_module(hsm_activity, action="touch", env=["dev"], redis_ca_certs=str(certificate), **way)["changed"]
+        untrusted = run_module(hsm_activity, action="touch", env=["dev"], **way)
+        assert "certificate verify failed" in untrusted["msg"]
+        assert statuses(run_module(hsm_activity, action="check", env=["dev"], **way)) == ["unknown"]
