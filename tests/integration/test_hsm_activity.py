@@ -16,7 +16,7 @@ import pytest
 import redis
 from ansible_collections.hsmops.cloudhsm.plugins.modules import hsm_activity
 from harness.modules import run_module
-from harness.ports import free_port
+from sandbox.ports import free_port
 
 REDIS_SERVER = Path("/usr/bin/redis-server")
 

