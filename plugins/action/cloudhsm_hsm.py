@@ -21,10 +21,11 @@ _SECONDS_BETWEEN_READS = 0.5
 
 class ActionModule(AwsActionBase):
     def _run_module(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        if self._connection.transport != "local" or self._task.async_val or self._task.check_mode:
+        shown = self._connection.transport == "local" and not self._task.async_val and not self._task.check_mode
+        if not shown or arguments.get("progress_path"):
             return super()._run_module(arguments, task_vars)
         with _shown_progress(task_vars.get("inventory_hostname", "")) as path:
-            return super()._run_module({**arguments, "_progress_path": path}, task_vars)
+            return super()._run_module({**arguments, "progress_path": path}, task_vars)
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ options:
   wait:
     description:
       - Wait until the HSMs are usable, or until they are gone and the backup that AWS makes of them is ready.
-      - While the connection is local, the run shows how far the wait has come.
+      - With a local connection, the run shows how far the wait has come.
     type: bool
     default: true
   wait_timeout:
@@ -132,6 +132,11 @@ options:
       - How many seconds to pause between two looks.
     type: float
     default: 30
+  progress_path:
+    description:
+      - File on the host that runs the module, to which a line is appended for every look while waiting.
+      - With a local connection it is set by itself, and the run shows the lines.
+    type: path
   activity:
     description:
       - Say that an environment is in use, in the activity store of M(hsmops.cloudhsm.hsm_activity) - before AWS is asked, at
@@ -367,6 +372,11 @@ placements:
       type: str
       returned: always
       sample: 192.0.2.10
+summary:
+  description: One line that says what there is, and what was done or would be done in check mode.
+  returned: always
+  type: str
+  sample: "1 HSM: hsm-abcdefghijk ACTIVE in eu-west-1a at 192.0.2.10; created 1, in 10 min 12 s"
 """
 
 from functools import partial
@@ -387,7 +397,11 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.paramete
 )
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError, make_plan
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress import ProgressFile
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import outcome_diff, outcome_result
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import (
+    outcome_diff,
+    outcome_result,
+    outcome_summary,
+)
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.view import ClusterView, Outcome
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait, WaitError
 
@@ -398,7 +412,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params, absent = module.params, module.params["state"] == "absent"
-    observers: list = [ProgressFile(params["_progress_path"]).write]
+    observers: list = [ProgressFile(params["progress_path"]).write]
     wait = Wait(params["wait_timeout"], params["wait_delay"], observers)
     outcome = Outcome()
     failure: dict = {}
@@ -425,6 +439,7 @@ def main() -> None:
         module.warn(warning)
     result = outcome_result(outcome, absent, module.check_mode)
     result["elapsed"] = round(wait.elapsed, 1)
+    result["summary"] = outcome_summary(outcome, wait.elapsed, module.check_mode)
     if module._diff:
         result["diff"] = outcome_diff(outcome, module.check_mode)
     if failure:

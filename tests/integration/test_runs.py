@@ -83,16 +83,16 @@ def recap(process: subprocess.CompletedProcess[str]) -> dict[str, int]:
 def test_ensure_again_in_check_mode_and_with_diff(empty, play):
     before = play("playbooks/ensure_hsm.yml", "-e", "env=dev", "--check", "--diff")
     assert recap(before)["changed"] == 1
-    assert "dev: 0 HSM; would create an HSM in eu-west-1a" in before.stdout
+    assert "dev: 0 HSMs; would create an HSM in eu-west-1a" in before.stdout
     assert re.search(r'\+.*"eni_ip": "chosen by AWS"', before.stdout)
     assert not empty.aws.calls("CreateHsm")
     assert store(empty).keys() == []
 
     made = play("playbooks/ensure_hsm.yml", "-e", "env=dev", "--diff")
     assert recap(made)["changed"] == 1
-    assert re.search(r"dev: 1 HSM ACTIVE hsm-\w+ in eu-west-1a at 10\.42\.0\.\d+; created in 0 min \d\d s", made.stdout)
+    assert re.search(r"dev: 1 HSM: hsm-\w+ ACTIVE in eu-west-1a at 10\.42\.0\.\d+; created 1, in \d\.\d s", made.stdout)
     assert re.search(
-        r"\[dev\] hsm-\w+ \(eu-west-1a, 10\.42\.0\.\d+\) is CREATE_IN_PROGRESS; \d s of at most 1 h", made.stderr
+        r"\[dev\] hsm-\w+ \(eu-west-1a, 10\.42\.0\.\d+\) is CREATE_IN_PROGRESS; \d\.\d s of at most 1 h", made.stderr
     )
     assert re.search(r'\+.*"state": "ACTIVE"', made.stdout)
 
@@ -100,7 +100,7 @@ def test_ensure_again_in_check_mode_and_with_diff(empty, play):
     store(empty).config_resetstat()
     again = play("playbooks/ensure_hsm.yml", "-e", "env=dev")
     assert (recap(again)["changed"], recap(again)["failed"]) == (0, 0)
-    assert "nothing to create" in again.stdout
+    assert "nothing to change, in" in again.stdout
     assert [call["operation"] for call in empty.aws.calls()] == ["DescribeClusters"]
     assert store(empty).info("commandstats")["cmdstat_evalsha"]["calls"] == 1
 
@@ -127,11 +127,13 @@ def test_check_tells_idle_and_unknown(empty, play):
 
 @pytest.mark.parametrize("run", ["ensure", "touch", "check"])
 def test_environment_must_be_said_and_known(play, run):
-    assert "Say which environment: -e env=NAME" in play(f"playbooks/{run}_hsm.yml").stderr
-    assert (
-        "Could not match supplied host pattern, ignoring: prod"
-        in play(f"playbooks/{run}_hsm.yml", "-e", "env=prod").stderr
-    )
+    unnamed = play(f"playbooks/{run}_hsm.yml")
+    assert unnamed.returncode == 2
+    assert "env: no environment is named. Say which one with -e env=NAME" in unnamed.stdout
+
+    unknown = play(f"playbooks/{run}_hsm.yml", "-e", "env=prod")
+    assert unknown.returncode == 2
+    assert "env: no host or group of the inventory matches 'prod'" in unknown.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any
 
 INVALID_REQUEST = "CloudHsmInvalidRequestException"
-
-
-def _knob(default: float | int | bool | str, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
 
 
 @dataclass(frozen=True)
@@ -24,50 +20,53 @@ class Knobs:
     A change counts for what begins after it: a state change that is already under way keeps its times.
     """
 
-    cluster_create_seconds: float = _knob(180.0, 'CreateCluster to UNINITIALIZED (documented: "a few minutes")')
-    cluster_delete_seconds: float = _knob(120.0, "DeleteCluster to DELETED (no source)")
-    deleted_cluster_listed_seconds: float = _knob(
-        86400.0, "how long DescribeClusters lists a DELETED cluster (recorded right after deletion, then unknown)"
+    cluster_create_seconds: Annotated[float, 'CreateCluster to UNINITIALIZED (documented: "a few minutes")'] = 180.0
+    cluster_delete_seconds: Annotated[float, "DeleteCluster to DELETED (no source)"] = 120.0
+    deleted_cluster_listed_seconds: Annotated[
+        float, "how long DescribeClusters lists a DELETED cluster (recorded right after deletion, then unknown)"
+    ] = 86400.0
+    hsm_create_seconds: Annotated[float, "CreateHsm to ACTIVE (third parties measured 313 s to 20 min)"] = 600.0
+    hsm_delete_seconds: Annotated[float, "DeleteHsm until the HSM is no longer listed (third party: about 120 s)"] = (
+        120.0
     )
-    hsm_create_seconds: float = _knob(600.0, "CreateHsm to ACTIVE (third parties measured 313 s to 20 min)")
-    hsm_delete_seconds: float = _knob(120.0, "DeleteHsm until the HSM is no longer listed (third party: about 120 s)")
-    eni_release_seconds: float = _knob(0.0, "how long the address stays taken after the HSM is gone (unknown)")
-    backup_seconds: float = _knob(60.0, "a backup's CREATE_IN_PROGRESS to READY (unknown)")
-    describe_lag_seconds: float = _knob(0.0, "DescribeClusters shows the state of that many seconds ago (inferred)")
+    eni_release_seconds: Annotated[float, "how long the address stays taken after the HSM is gone (unknown)"] = 0.0
+    backup_seconds: Annotated[float, "a backup's CREATE_IN_PROGRESS to READY (unknown)"] = 60.0
+    describe_lag_seconds: Annotated[float, "DescribeClusters shows the state of that many seconds ago (inferred)"] = 0.0
 
-    quota_clusters: int = _knob(4, "clusters per account and Region (documented)")
-    quota_hsms: int = _knob(6, "HSMs per account and Region (documented)")
-    quota_hsms_per_cluster: int = _knob(28, "HSMs per cluster (documented)")
-    quota_counts_leaving: bool = _knob(True, "DELETE_IN_PROGRESS HSMs and clusters count (inferred)")
-    quota_error_code: str = _knob(INVALID_REQUEST, "error of CreateCluster and CreateHsm over a quota (unknown)")
-    quota_error_message: str = _knob(
-        "The request would exceed the limit of {limit} {what}.", "its text; {limit} and {what} are filled in (unknown)"
-    )
-
-    address_busy_code: str = _knob(INVALID_REQUEST, "error of CreateHsm for a taken address (unknown)")
-    address_busy_message: str = _knob(
-        "IP address {address} is not available in subnet {subnet}.",
-        "its text; {address} and {subnet} are filled in (unknown)",
-    )
-    no_capacity_code: str = _knob("CloudHsmServiceException", "error of CreateHsm in an AZ without capacity (unknown)")
-    no_capacity_message: str = _knob(
-        "There is not enough capacity in Availability Zone {az}.", "its text; {az} is filled in (unknown)"
+    quota_clusters: Annotated[int, "clusters per account and Region (documented)"] = 4
+    quota_hsms: Annotated[int, "HSMs per account and Region (documented)"] = 6
+    quota_hsms_per_cluster: Annotated[int, "HSMs per cluster (documented)"] = 28
+    quota_counts_leaving: Annotated[bool, "DELETE_IN_PROGRESS HSMs and clusters count (inferred)"] = True
+    quota_error_code: Annotated[str, "error of CreateCluster and CreateHsm over a quota (unknown)"] = INVALID_REQUEST
+    quota_error_message: Annotated[str, "its text; {limit} and {what} are filled in (unknown)"] = (
+        "The request would exceed the limit of {limit} {what}."
     )
 
-    delete_hsm_again_accepted: bool = _knob(
-        False, "DeleteHsm of an HSM in DELETE_IN_PROGRESS answers with its id, else InvalidRequest (unknown)"
+    address_busy_code: Annotated[str, "error of CreateHsm for a taken address (unknown)"] = INVALID_REQUEST
+    address_busy_message: Annotated[str, "its text; {address} and {subnet} are filled in (unknown)"] = (
+        "IP address {address} is not available in subnet {subnet}."
     )
-    hsm1_medium_accepted: bool = _knob(False, "CreateCluster accepts hsm1.medium (live: refused since 2025)")
+    no_capacity_code: Annotated[str, "error of CreateHsm in an AZ without capacity (unknown)"] = (
+        "CloudHsmServiceException"
+    )
+    no_capacity_message: Annotated[str, "its text; {az} is filled in (unknown)"] = (
+        "There is not enough capacity in Availability Zone {az}."
+    )
 
-    backup_on_add_to_empty_cluster: bool = _knob(
-        True, "a backup is made when the first HSM of an ACTIVE cluster without HSM becomes ACTIVE (inferred)"
-    )
-    backup_of_unusable_hsm: bool = _knob(
-        False, "DeleteHsm of an HSM that is DEGRADED or CREATE_IN_PROGRESS makes a backup (unknown)"
-    )
-    backup_of_initialized_cluster: bool = _knob(
-        False, "DeleteHsm in a cluster that is INITIALIZED, not ACTIVE, makes a backup (documented wording says no)"
-    )
+    delete_hsm_again_accepted: Annotated[
+        bool, "DeleteHsm of an HSM in DELETE_IN_PROGRESS answers with its id, else InvalidRequest (unknown)"
+    ] = False
+    hsm1_medium_accepted: Annotated[bool, "CreateCluster accepts hsm1.medium (live: refused since 2025)"] = False
+
+    backup_on_add_to_empty_cluster: Annotated[
+        bool, "a backup is made when the first HSM of an ACTIVE cluster without HSM becomes ACTIVE (inferred)"
+    ] = True
+    backup_of_unusable_hsm: Annotated[
+        bool, "DeleteHsm of an HSM that is DEGRADED or CREATE_IN_PROGRESS makes a backup (unknown)"
+    ] = False
+    backup_of_initialized_cluster: Annotated[
+        bool, "DeleteHsm in a cluster that is INITIALIZED, not ACTIVE, makes a backup (documented wording says no)"
+    ] = False
 
     def __post_init__(self) -> None:
         for knob in fields(self):

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import typing as t
 
 from .api import ActivityStore
@@ -16,8 +15,8 @@ from .endpoint import ActivityError, find_endpoint
 from .plan import Judgement, check_environment, judge
 
 
-def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str] = os.environ) -> ActivityStore:
-    """Open the activity store that parameters and environment name. Nothing is sent yet.
+def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> ActivityStore:
+    """Open the activity store that parameters and environment variables name. Nothing is sent yet.
 
     Raises:
         ActivityError: It is not configured, or not so that it can be used.

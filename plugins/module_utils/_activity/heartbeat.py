@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from .apply import open_store
@@ -32,7 +33,7 @@ class Heartbeat:
             raise ActivityError(f"activity.record_ttl: {params['record_ttl']} is no duration. Set it to more than 0.")
         self._environment = params["env"]
         self._record_ttl = params["record_ttl"]
-        self._store = open_store(params)
+        self._store = open_store(params, os.environ)
         self._warn = warn
         self._failed = False
 

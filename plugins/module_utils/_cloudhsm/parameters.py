@@ -54,8 +54,7 @@ def hsm_argument_spec(activity: dict[str, t.Any]) -> dict[str, t.Any]:
         "wait_timeout": {"type": "int", "default": 3600},
         "wait_delay": {"type": "float", "default": 30},
         "activity": {"type": "dict", "options": activity},
-        # Where the action plugin reads how far a wait has come.
-        "_progress_path": {"type": "path"},
+        "progress_path": {"type": "path"},
     }
 
 

@@ -38,8 +38,10 @@ def describe_progress(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration for a person: 42 s, 3 min 05 s, 1 h 00 min."""
+    """Write a duration for a person: 0.4 s, 42 s, 3 min 05 s, 1 h 00 min."""
     whole = round(seconds)
+    if 0 < seconds < 9.5:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .progress import duration
 from .transformations import hsm_result, resource_result, to_cluster
 
 if t.TYPE_CHECKING:
@@ -41,6 +42,24 @@ def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str
     if outcome.cluster:
         result["cluster"] = resource_result(outcome.cluster)
     return result
+
+
+def outcome_summary(outcome: Outcome, elapsed: float, check_mode: bool) -> str:
+    """Say in one line what there is, and what the run did or would do.
+
+    Args:
+        outcome: What the run found and did.
+        elapsed: Seconds that it took.
+        check_mode: It only would have done it.
+    """
+    hsms = _current_hsms(outcome)
+    listed = ", ".join(f"{hsm.hsm_id} {hsm.state} in {hsm.availability_zone} at {hsm.eni_ip}" for hsm in hsms)
+    there_is = f"{len(hsms)} HSM{'' if len(hsms) == 1 else 's'}" + (f": {listed}" if listed else "")
+    done = [f"created {len(outcome.created)}"] if outcome.created else []
+    done += [f"deleted {len(outcome.deleted)}"] if outcome.deleted else []
+    if check_mode and outcome.plan.changes:
+        return f"{there_is}; would {', '.join(outcome.plan.actions())}"
+    return f"{there_is}; {' and '.join(done) or 'nothing to change'}, in {duration(elapsed)}"
 
 
 def outcome_diff(outcome: Outcome, check_mode: bool) -> dict[str, t.Any]:

@@ -91,7 +91,7 @@ def test_cluster_that_was_never_active_is_not_backed_up(
 
 
 def test_no_backup_and_stuck_backup_on_demand(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
-    first, second, third = (create(hsms, cluster_id) for _ in range(3))
+    first, second, third = (create(hsms, cluster_id) for _turn in range(3))
     aws.advance(3600)
     before = len(backups(hsms))
     aws.fault("no_backup")

@@ -64,7 +64,7 @@ def test_create_refuses(make: Make, aws: LocalAws, more: dict[str, Any], text: s
 
 def test_create_refuses_subnets_that_do_not_go_together(make: Make, aws: LocalAws) -> None:
     ec2 = aws.client("ec2")
-    vpcs = [ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"] for _ in range(2)]
+    vpcs = [ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"] for _turn in range(2)]
 
     def subnet(vpc: int, cidr: str, az: str) -> str:
         made = ec2.create_subnet(VpcId=vpcs[vpc], CidrBlock=cidr, AvailabilityZone=f"eu-west-1{az}")
@@ -82,7 +82,7 @@ def test_create_refuses_subnets_that_do_not_go_together(make: Make, aws: LocalAw
 
 
 def test_quota_of_clusters(make: Make, aws: LocalAws, hsms: Any) -> None:
-    ids = [make()["ClusterId"] for _ in range(4)]
+    ids = [make()["ClusterId"] for _turn in range(4)]
     with pytest.raises(ClientError, match="limit of 4 clusters"):
         make()
     aws.advance(180)
@@ -142,7 +142,7 @@ def test_filters(make: Make, aws: LocalAws, hsms: Any) -> None:
 
 def test_pages_show_every_cluster_once(make: Make, aws: LocalAws, hsms: Any) -> None:
     aws.set_knobs(quota_clusters=30)
-    made = [make()["ClusterId"] for _ in range(7)]
+    made = [make()["ClusterId"] for _turn in range(7)]
     pages = list(hsms.get_paginator("describe_clusters").paginate(PaginationConfig={"PageSize": 3}))
     assert [[cluster["ClusterId"] for cluster in page["Clusters"]] for page in pages] == [made[:3], made[3:6], made[6:]]
     token = pages[0]["NextToken"]

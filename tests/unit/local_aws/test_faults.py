@@ -82,7 +82,7 @@ def test_fault_strikes_its_operation_as_often_as_said(aws: LocalAws, hsms: Any, 
 
 def test_fault_without_end_is_cleared(aws: LocalAws, hsms: Any) -> None:
     aws.fault("throttle", times=None)
-    for _ in range(3):
+    for _turn in range(3):
         with pytest.raises(ClientError, match="ThrottlingException"):
             hsms.describe_clusters()
     aws.clear_faults()
@@ -91,7 +91,7 @@ def test_fault_without_end_is_cleared(aws: LocalAws, hsms: Any) -> None:
 
 def test_zone_without_capacity(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
     aws.fault("no_capacity", times=None, az=A)
-    for _ in range(2):
+    for _turn in range(2):
         with pytest.raises(ClientError, match=f"CloudHsmServiceException.*capacity in Availability Zone {A}"):
             create(hsms, cluster_id)
     assert create(hsms, cluster_id, B)["Hsm"]["EniIp"] == "10.42.1.4"

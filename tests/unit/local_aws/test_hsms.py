@@ -64,7 +64,7 @@ def test_lowest_free_address_is_taken(aws: LocalAws, hsms: Any) -> None:
     cluster_id = aws.lay_out()
     subnet = hsms.describe_clusters()["Clusters"][0]["SubnetMapping"][A]
     aws.client("ec2").create_network_interface(SubnetId=subnet, PrivateIpAddress="10.42.0.5")
-    assert [create(hsms, cluster_id)["EniIp"] for _ in range(3)] == ["10.42.0.4", "10.42.0.6", "10.42.0.7"]
+    assert [create(hsms, cluster_id)["EniIp"] for _turn in range(3)] == ["10.42.0.4", "10.42.0.6", "10.42.0.7"]
     with pytest.raises(ClientError, match=f"10.42.0.5 is not available in subnet {subnet}"):
         create(hsms, cluster_id, IpAddress="10.42.0.5")
 
@@ -107,7 +107,7 @@ def test_only_mapped_zones_and_known_clusters(hsms: Any, cluster_id: str) -> Non
 
 def test_quotas(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
     other = aws.lay_out("other")
-    made = [create(hsms, cluster) for cluster in (cluster_id, other) for _ in range(3)]
+    made = [create(hsms, cluster) for cluster in (cluster_id, other) for _turn in range(3)]
     with pytest.raises(ClientError, match="limit of 6 HSMs"):
         create(hsms, cluster_id)
     hsms.delete_hsm(ClusterId=cluster_id, HsmId=made[0]["HsmId"])

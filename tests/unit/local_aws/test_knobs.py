@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import typing
 
 import local_aws
 import pytest
@@ -45,6 +46,7 @@ def test_command_line_settings_that_are_none(text: str) -> None:
 
 def test_every_knob_and_its_default_are_in_the_readme() -> None:
     readme = (pathlib.Path(local_aws.__file__).parent / "README.md").read_text(encoding="utf-8")
+    meanings = {name: hint.__metadata__[0] for name, hint in typing.get_type_hints(Knobs, include_extras=True).items()}
     for knob in dataclasses.fields(Knobs):
         default = str(knob.default).lower() if isinstance(knob.default, bool) else f"{knob.default}".removesuffix(".0")
-        assert f"| `{knob.name}` | `{default}` | {knob.metadata['doc']} |" in readme
+        assert f"| `{knob.name}` | `{default}` | {meanings[knob.name]} |" in readme
