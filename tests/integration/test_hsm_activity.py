@@ -137,7 +137,7 @@ def test_redis_that_cannot_be_used(redis_port, case):
     checked = run_module(hsm_activity, action="check", env=["dev", "test"], **arguments)
     assert (statuses(checked), checked.get("failed")) == (["unknown", "unknown"], None)
     assert message in checked["environments"][0]["reason"]
-    assert message in checked["warnings"][0]
+    assert any(message in warning for warning in checked["warnings"])
     assert "s3cret" not in f"{touched}{checked}"
 
 

@@ -121,7 +121,7 @@ class Creator:
             except AnsibleCloudHSMError as error:
                 if following is None or error_code(error.exception) not in _REFUSALS:
                     raise
-                self._view.outcome.warnings.append(f"{error}. Trying {following} instead.")
+                self._view.outcome.warnings.append(f"{_sentence(error)} Trying {following} instead.")
             else:
                 self._view.outcome.created.append(hsm)
                 break
@@ -175,7 +175,9 @@ class Creator:
             return Verdict(bool(found), "the answer to CreateHsm was lost; looking for the HSM that it made")
 
         if self._wait.until(look, timeout=ADOPT_SECONDS):
-            self._view.outcome.warnings.append(f"{error}. The HSM was made all the same, and was adopted: {found[0]}.")
+            self._view.outcome.warnings.append(
+                f"{_sentence(error)} The HSM was made all the same, and was adopted: {found[0]}."
+            )
             return found[0]
         raise AnsibleCloudHSMError(
             message=f"{error.message}. AWS may or may not have made the HSM: none was shown within {ADOPT_SECONDS} s. It "
@@ -187,3 +189,7 @@ class Creator:
 def _is_address_taken(place: Placement, error: AnsibleCloudHSMError) -> bool:
     refused = error_code(error.exception) in _REFUSALS
     return bool(place.ip_address) and refused and bool(_ABOUT_ADDRESS.search(error_text(error.exception)))
+
+
+def _sentence(error: AnsibleCloudHSMError) -> str:
+    return f"{str(error).rstrip('.')}."
