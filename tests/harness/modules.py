@@ -33,7 +33,7 @@ def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
 def run_module(
     module: types.ModuleType, check: bool = False, diff: bool = False, **arguments: t.Any
 ) -> dict[str, t.Any]:
-    """Run a module and return its result.
+    """Run a module and return its result, with warnings as texts.
 
     Args:
         module: The Python module with main().
@@ -50,4 +50,7 @@ def run_module(
     ):
         module.main()
     result: dict[str, t.Any] = json.loads(printed.getvalue())
+    if "warnings" in result:
+        # Since ansible-core 2.19 a warning is a structure.
+        result["warnings"] = [text if isinstance(text, str) else text["event"]["msg"] for text in result["warnings"]]
     return result

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import typing as t
 from pathlib import Path
@@ -217,7 +218,14 @@ def test_module_runs_asynchronously_too(empty, play):
     assert (recap(process)["ok"], recap(process)["changed"]) == (4, 2)
 
 
-def test_no_secret_is_printed_or_left_on_disk(empty, play, home, tmp_path):
+@pytest.fixture
+def short_path() -> t.Iterator[Path]:
+    """A folder whose path leaves room for the name of a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_no_secret_is_printed_or_left_on_disk(empty, play, home, short_path, tmp_path):
     store(empty).execute_command("ACL", "SETUSER", "ci", "on", ">s3cret-password", "~*", "+@all")
     secrets = ("s3cret-password", "s3cret-access")
     arguments = ["-e", "env=dev", "-e", "hsm_redis_username=ci", "-vvvv"]
@@ -225,11 +233,11 @@ def test_no_secret_is_printed_or_left_on_disk(empty, play, home, tmp_path):
     connection = {"endpoint_url": empty.aws.url, "access_key": "testing", "secret_key": "s3cret-access"}
     variables.write_text(f"hsm_redis_password: s3cret-password\nhsm_aws: {connection}\n", encoding="utf-8")
     for playbook in ("ensure", "touch", "check"):
-        process = play(f"playbooks/{playbook}_hsm.yml", *arguments, "-e", f"@{variables}", TMPDIR=str(home))
+        process = play(f"playbooks/{playbook}_hsm.yml", *arguments, "-e", f"@{variables}", TMPDIR=str(short_path))
         assert process.returncode == 0, process.stdout
         assert not [secret for secret in secrets if secret in process.stdout + process.stderr]
     variables.unlink()
 
-    left = [path for path in home.rglob("*") if path.is_file()]
+    left = [path for folder in (home, short_path) for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in left if any(secret.encode() in path.read_bytes() for secret in secrets)]
     assert not [path for path in left if path.name.startswith("hsmops-progress-")]

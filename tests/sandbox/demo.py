@@ -34,7 +34,7 @@ STEPS = (
 
 _PROGRESS = re.compile(r"^\s+\[[^]]+\] (?P<text>.*)$")
 _MESSAGE = re.compile(r'^\s+"?msg"?: "?(?P<text>.*?)"?$')
-_RECAP = re.compile(r"^\S+\s+: ok=\d+\s+changed=(?P<changed>\d+)\s.*failed=(?P<failed>\d+)")
+_RECAP = re.compile(rf"^{ENVIRONMENT}\s+: ok=\d+\s+changed=(?P<changed>\d+)")
 
 
 @dataclass
