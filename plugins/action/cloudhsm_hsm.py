@@ -11,6 +11,7 @@ import tempfile
 import threading
 import typing as t
 
+from ansible import constants
 from ansible.utils.display import Display
 from ansible_collections.hsmops.cloudhsm.plugins.plugin_utils.aws_action import AwsActionBase
 
@@ -31,7 +32,9 @@ class ActionModule(AwsActionBase):
 @contextlib.contextmanager
 def _shown_progress(host: str) -> t.Iterator[str]:
     """Show each line that is appended to a file, for as long as the context lasts. Gives the path of the file."""
-    descriptor, path = tempfile.mkstemp(prefix="hsmops-progress-")
+    # Ansible removes this folder of its own whichever way the run ends. (It sets its constants at run time.)
+    folder = constants.DEFAULT_LOCAL_TMP  # type: ignore[attr-defined]
+    descriptor, path = tempfile.mkstemp(prefix="hsmops-progress-", dir=folder)
     finished = threading.Event()
 
     def read_along() -> None:

@@ -11,10 +11,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.apply import run_action
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import (
-    ACTIVITY_MUTUALLY_EXCLUSIVE,
-    activity_argument_spec,
-)
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import activity_argument_spec
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
 
 
@@ -28,12 +25,11 @@ class ActionModule(ActionBase):
         # The interpreter of the host may have the library where the controller's own does not.
         if not here or importlib.util.find_spec("redis") is None:
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
-        _validation, params = self.validate_argument_spec(
-            argument_spec=activity_argument_spec(), mutually_exclusive=ACTIVITY_MUTUALLY_EXCLUSIVE
-        )
-        of_task: dict[str, str] = {}
+        _validation, params = self.validate_argument_spec(argument_spec=activity_argument_spec())
+        of_task: dict[str, t.Any] = {}
         self._compute_environment_string(of_task)
+        environ = {**os.environ, **{name: str(value) for name, value in of_task.items()}}
         try:
-            return {**result, **run_action(params, self._task.check_mode, {**os.environ, **of_task})}
+            return {**result, **run_action(params, self._task.check_mode, environ)}
         except ActivityError as error:
             return {**result, "failed": True, "msg": str(error)}

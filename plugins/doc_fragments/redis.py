@@ -14,6 +14,7 @@ options:
       - URL of the Redis that keeps the activity records, such as V(rediss://user:password@redis.example.com:6379/0).
         Valkey serves as well.
       - Without O(redis_url) and O(redis_host), the environment variable E(REDIS_URL) is used, then E(REDIS_HOST).
+      - Marks in a password that have a meaning in URLs must be percent-encoded, as V(%23) for V(#).
       - Mutually exclusive with O(redis_host).
     type: str
   redis_host:
@@ -40,7 +41,7 @@ options:
     type: int
   redis_tls:
     description:
-      - Use TLS with O(redis_host). With O(redis_url), use V(rediss://) instead.
+      - Use TLS with O(redis_host). With O(redis_url), begin the URL with V(rediss://) instead.
     type: bool
     default: false
   redis_ca_certs:

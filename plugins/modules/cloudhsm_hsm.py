@@ -92,7 +92,7 @@ options:
   az_fallback:
     description:
       - Where AWS refuses an HSM in one zone, as when it has no capacity there, try the other zones of O(availability_zones),
-        at any address.
+        at any address. An address that is taken is no such reason unless O(ip_conflict=any).
     type: bool
     default: false
   replace_degraded:
@@ -100,7 +100,7 @@ options:
       - Replace HSMs that are C(DEGRADED). They serve nobody, never heal, and are paid for. Without this they are reported in a
         warning.
       - The new HSM is created first, unless the other one holds the address or the only place.
-      - An HSM that becomes C(DEGRADED) while it is waited for is replaced once.
+      - HSMs that become C(DEGRADED) while they are waited for are replaced once in a run.
     type: bool
     default: false
   hsm_ids:
@@ -123,8 +123,8 @@ options:
     default: true
   wait_timeout:
     description:
-      - How many seconds to wait at most, all together. When they are over the module fails, and returns what it began; the
-        next run goes on from there.
+      - How many seconds to wait at most, all together. When they are over the module fails, and returns what it began. The
+        next run adopts HSMs that are being created.
     type: int
     default: 3600
   wait_delay:
@@ -207,8 +207,8 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Calls that AWS throttles, and reads that fail for an internal reason of AWS, are repeated up to 6 times within about half
-    a minute.
+  - Calls that AWS throttles, and reads that fail for an internal reason of AWS, are repeated in up to 6 rounds within about
+    half a minute.
   - An HSM in the state C(ACTIVE) is not yet reachable from everywhere. Clients need the ports 2223 to 2225 of its address.
   - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:CreateHsm), C(cloudhsm:DeleteHsm) and
     C(cloudhsm:DescribeBackups), those in EC2 that AWS documents for C(CreateHsm) and C(DeleteHsm), and
@@ -265,14 +265,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What was done, or would be done in check mode, a line for each call.
+  description: The changes that AWS was asked for, or would be in check mode, a line each.
   returned: always
   type: list
   elements: str
   sample:
     - create an HSM in eu-west-1a
 backups:
-  description: The backups that AWS made of the HSMs which were deleted, and that are ready.
+  description:
+    - The backups that prove a deletion safe, namely those that AWS made of the HSMs which this run deleted and that are ready,
+      newest first.
+    - Where another run began the deletion, the newest backup that is ready. A run that finds no HSM to delete looks for none.
   returned: always
   type: list
   elements: dict

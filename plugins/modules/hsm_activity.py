@@ -136,19 +136,12 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.apply import run_action
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import (
-    ACTIVITY_MUTUALLY_EXCLUSIVE,
-    activity_argument_spec,
-)
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import activity_argument_spec
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=activity_argument_spec(),
-        mutually_exclusive=ACTIVITY_MUTUALLY_EXCLUSIVE,
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=activity_argument_spec(), supports_check_mode=True)
     try:
         result = run_action(module.params, module.check_mode, os.environ)
     except ActivityError as error:

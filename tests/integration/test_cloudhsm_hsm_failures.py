@@ -10,8 +10,11 @@ import re
 import socket
 
 import pytest
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import waiters
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api, waiters
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.common import AnsibleCloudHSMError
 from ansible_collections.hsmops.cloudhsm.plugins.modules import cloudhsm_hsm
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from harness.modules import run_module
 from sandbox.ports import free_port
 
@@ -89,7 +92,7 @@ def test_throttled_call_is_repeated_within_a_bound(aws, run):
     begun = aws.clock.now()
     result = run()
 
-    assert "throttled the call 6 times" in result["msg"]
+    assert "throttled the call in each of 6 rounds" in result["msg"]
     assert aws.clock.now() - begun <= 60
 
     aws.clear_faults()
@@ -139,6 +142,103 @@ def test_stale_describe_clusters_does_not_double_an_hsm_of_the_same_run(aws, run
     result = run(count=2)
 
     assert (len(aws.calls("CreateHsm")), len(result["hsms"])) == (2, 2)
+
+
+@pytest.fixture
+def after_create_hsm(monkeypatch):
+    """Have something happen when CreateHsm was sent, whatever became of it; what it raises is raised in its place."""
+    create_hsm = api.create_hsm
+
+    def install(happen):
+        def send(*arguments):
+            try:
+                answer = create_hsm(*arguments)
+            finally:
+                happen()
+            return answer
+
+        monkeypatch.setattr(api, "create_hsm", send)
+
+    return install
+
+
+def client_error(code: str, status: int, text: str = "") -> ClientError:
+    answer = {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "CreateHsm")
+
+
+PLACEMENT = [{"availability_zone": "eu-west-1a", "ip_address": "10.42.0.9"}]
+
+
+@pytest.mark.parametrize("arguments", [{"az_fallback": True}, {"placements": PLACEMENT, "ip_conflict": "any"}])
+def test_lost_answer_whose_hsm_cannot_be_looked_for_is_asked_for_nowhere_else(aws, run, after_create_hsm, arguments):
+    aws.fault("drop_answer", "CreateHsm")
+    after_create_hsm(lambda: aws.fault("fail", "DescribeClusters", code="CloudHsmServiceException", message="address"))
+    result = run(**arguments)
+
+    assert "may or may not have made the HSM" in result["msg"]
+    assert changes(aws) == ["CreateHsm"]
+
+
+@pytest.mark.parametrize("arguments", [{"az_fallback": True}, {"placements": PLACEMENT, "ip_conflict": "any"}])
+def test_unclear_answer_with_the_code_of_a_refusal_is_asked_for_nowhere_else(aws, run, after_create_hsm, arguments):
+    def fail():
+        error = client_error("CloudHsmServiceException", 500, "The IP address")
+        raise AnsibleCloudHSMError(message="Failed to create an HSM", exception=error)
+
+    aws.advance(300)
+    aws.set_knobs(describe_lag_seconds=300)
+    after_create_hsm(fail)
+    result = run(**arguments)
+
+    assert "may or may not have made the HSM" in result["msg"]
+    assert changes(aws) == ["CreateHsm"]
+
+
+@pytest.mark.parametrize("unreadable", [ResponseParserError("cut short"), KeyError("Hsm")])
+def test_answer_that_cannot_be_read_is_adopted(aws, run, monkeypatch, unreadable):
+    creating_client = api.creating_client
+
+    class Unreadable:
+        def __init__(self, module):
+            self._client = creating_client(module)
+
+        def create_hsm(self, **parameters):
+            self._client.create_hsm(**parameters)
+            raise unreadable
+
+    monkeypatch.setattr(api, "creating_client", Unreadable)
+    result = run()
+
+    assert (changes(aws), len(result["created"]), len(result["hsms"])) == (["CreateHsm"], 1, 1)
+
+
+def test_created_hsm_that_is_not_shown_yet_counts_when_another_degrades(aws, run, monkeypatch):
+    adopted = run(wait=False)["created"][0]["hsm_id"]
+    aws.advance(60)
+    aws.set_knobs(describe_lag_seconds=60)
+    advance = aws.clock.advance
+
+    def degrade_and_advance(seconds):
+        if not aws.calls("DeleteHsm"):
+            aws.degrade(adopted)
+        advance(seconds)
+
+    monkeypatch.setattr(waiters.time, "sleep", degrade_and_advance)
+    result = run(count=2, replace_degraded=True)
+
+    assert [hsm["state"] for hsm in result["hsms"]] == ["ACTIVE", "ACTIVE"]
+    assert changes(aws).count("CreateHsm") == 3
+
+
+def test_exact_on_a_stale_answer_does_not_end_without_an_hsm(aws, run):
+    run(count=2)
+    aws.advance(60)
+    aws.set_knobs(describe_lag_seconds=60)
+    run(exact=True, wait=False)
+    result = run(exact=True, availability_zones=["eu-west-1b", "eu-west-1a"])
+
+    assert "ACTIVE" in [hsm["state"] for hsm in result["hsms"]]
 
 
 def test_timeout_returns_what_was_begun_and_the_next_run_adopts_it(aws, run):
@@ -230,6 +330,34 @@ def test_address_that_stays_taken(aws, run, cluster_id):
     assert result["hsms"][0]["eni_ip"] != "10.42.0.9"
 
 
+def test_address_that_is_taken_is_no_reason_to_go_elsewhere(aws, run):
+    subnet_id = aws.client("cloudhsmv2").describe_clusters()["Clusters"][0]["SubnetMapping"]["eu-west-1a"]
+    aws.client("ec2").create_network_interface(SubnetId=subnet_id, PrivateIpAddress="10.42.0.9")
+
+    refused = run(placements=PLACEMENT, az_fallback=True, ip_conflict_timeout=30)
+    assert (refused["failed"], refused["changed"]) == (True, False)
+
+    late = run(placements=PLACEMENT, ip_conflict="any", wait_timeout=300)
+    assert len(late["created"]) == 1
+
+
+def test_fallback_goes_to_the_emptiest_zone(aws, run):
+    aws.fault("no_capacity", az="eu-west-1a", times=None)
+    result = run(count=2, availability_zones=["eu-west-1a", "eu-west-1b", "eu-west-1c"], az_fallback=True)
+
+    assert sorted(hsm["availability_zone"] for hsm in result["hsms"]) == ["eu-west-1b", "eu-west-1c"]
+
+
+def test_check_mode_refuses_what_a_run_would(aws, run, cluster_id):
+    outside = [{"availability_zone": "eu-west-1a", "ip_address": "10.42.1.9"}]
+    assert "is not in 10.42.0.0/24" in run(placements=outside, check=True)["msg"]
+
+    aws.set_cluster_state(cluster_id, "UPDATE_IN_PROGRESS")
+    busy = run(count=2, check=True)
+    assert not busy.get("failed")
+    assert any("a run would wait, and decide then" in warning for warning in busy["warnings"])
+
+
 def test_deletion_without_a_backup_fails_loudly(aws, run):
     run()
     aws.fault("no_backup", times=None)
@@ -256,10 +384,51 @@ def test_lost_answer_to_delete_hsm(aws, run):
     assert (len(result["deleted"]), result["hsms"]) == (1, [])
 
 
+def test_lost_answer_to_delete_hsm_although_describe_clusters_lags(aws, run):
+    run()
+    aws.advance(45)
+    aws.set_knobs(describe_lag_seconds=45)
+    aws.fault("drop_answer", "DeleteHsm")
+    result = run(state="absent")
+
+    assert not result.get("failed"), result["msg"]
+    assert (len(result["deleted"]), len(result["backups"])) == (1, 1)
+
+
+def test_denied_deletion_is_not_looked_for(aws, run):
+    run()
+    aws.fault("deny", "DeleteHsm", code="AccessDeniedException")
+    begun = aws.clock.now()
+    result = run(state="absent")
+
+    assert "Access denied: allow DeleteHsm" in result["msg"]
+    assert (result["changed"], aws.clock.now()) == (False, begun)
+
+
+def test_deletion_that_another_run_began_proves_nothing_by_itself(run):
+    run()
+    begun = run(state="absent", wait=False)
+    finished = run(state="absent")
+
+    assert (finished["changed"], finished["placements"]) == (False, begun["placements"])
+    assert any("was being deleted already" in warning for warning in finished["warnings"])
+    assert [backup["backup_state"] for backup in finished["backups"]] == ["READY"]
+
+
+def test_hsm_that_ends_degraded_is_deleted_without_waiting_for_a_backup(aws, run):
+    aws.fault("degraded_hsm")
+    run(wait=False)
+    begun = aws.clock.now()
+    result = run(state="absent")
+
+    assert len(result["deleted"]) == 1
+    assert aws.clock.now() - begun < 1200
+    assert any("does not document a backup" in warning for warning in result["warnings"])
+
+
 def test_hsm_that_replaced_the_one_to_delete_is_never_deleted(aws, run, monkeypatch):
     run()
     hsm_id = run()["hsms"][0]["hsm_id"]
-    api = cloudhsm_hsm.api
     delete_hsm = api.delete_hsm
 
     def replaced_just_before(client, cluster_id, hsm_id):

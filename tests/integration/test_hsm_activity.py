@@ -9,6 +9,7 @@ import functools
 import os
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -111,7 +112,52 @@ def test_bad_input(store, run, arguments, message, action):
 
 
 def test_url_and_host_exclude_each_other(run):
-    assert "mutually exclusive: redis_url|redis_host" in run(action="touch", env=["dev"], redis_host="h")["msg"]
+    assert "redis_url: both redis_url and redis_host are set" in run(action="touch", env=["dev"], redis_host="h")["msg"]
+
+
+def test_parameters_go_before_the_url(store, redis_port):
+    store.execute_command("ACL", "SETUSER", "ci", "on", ">s3cret", "~*", "+@all")
+    url = f"redis://ci:wrong@127.0.0.1:{redis_port}/0"
+    run_module(hsm_activity, action="touch", env=["dev"], redis_url=url, redis_password="s3cret", redis_db=7)
+
+    with redis.Redis(port=redis_port, db=7) as seventh:
+        assert seventh.exists("hsm:dev:last_access")
+    assert store.keys() == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"redis_host": "a..b"},
+        {"redis_url": "redis://127.0.0.1:1?no_such_option=1"},
+        {"redis_url": "redis://127.0.0.1:1?ssl_ca_certs=x"},
+        {"redis_url": "unix:///nowhere.sock"},
+    ],
+)
+def test_configuration_that_the_client_cannot_use_is_unknown(where):
+    result = run_module(hsm_activity, action="check", env=["dev"], **where)
+
+    assert statuses(result) == ["unknown"]
+    assert result["environments"][0]["reason"].startswith("redis_url: ")
+
+
+def test_secret_that_a_server_repeats_is_not_shown():
+    """Some servers answer a command that they do not know with what they were sent."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def repeat() -> None:
+            for _connection in range(2):
+                client, _address = server.accept()
+                with client:
+                    sent = client.recv(4096).decode().replace("\r\n", " ")
+                    client.sendall(f"-ERR unknown command, with args: {sent}\r\n".encode() * 9)
+
+        threading.Thread(target=repeat, daemon=True).start()
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}"
+        result = run_module(hsm_activity, action="check", env=["dev"], redis_url=url, redis_password="s3cret-echoed")
+
+    assert statuses(result) == ["unknown"]
+    assert "s3cret" not in str(result)
 
 
 def unreachable(redis_port):

@@ -135,6 +135,8 @@ def test_environment_must_be_said_and_known(play, run):
     unknown = play(f"playbooks/{run}_hsm.yml", "-e", "env=prod")
     assert unknown.returncode == 2
     assert "env: no host or group of the inventory matches 'prod'" in unknown.stdout
+    assert play(f"playbooks/{run}_hsm.yml", "-e", "env=prod", "--limit", "dev").returncode == 2
+    assert play(f"playbooks/{run}_hsm.yml", "-e", "env=dev,prod").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,14 @@ def test_bad_input_of_ensure(empty, play, arguments, message):
     assert message in process.stdout
     assert "Traceback" not in process.stdout + process.stderr
     assert not empty.aws.calls("CreateHsm")
+
+
+def test_no_placements_leave_the_count_in_force(empty, play):
+    process = play(
+        "playbooks/ensure_hsm.yml", "-e", "env=dev", "-e", '{"hsm_placements": [], "hsm_count": 2}', "--check"
+    )
+
+    assert "would create an HSM in eu-west-1a, create an HSM in eu-west-1b" in process.stdout
 
 
 @pytest.mark.parametrize("group", ["hsmops.cloudhsm.all", "aws"])
@@ -208,7 +218,8 @@ def test_module_runs_asynchronously_too(empty, play):
                 action: check
                 env: dev
               environment:
-                REDIS_URL: "{{ hsm_redis_url }}"
+                REDIS_HOST: 127.0.0.1
+                REDIS_PORT: "{{ hsm_redis_url | urlsplit('port') }}"
               register: activity
             - ansible.builtin.assert:
                 that: activity.environments[0].status == 'active'

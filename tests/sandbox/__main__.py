@@ -28,7 +28,7 @@ def main() -> int:
         with sandbox:
             print(_instructions(sandbox), flush=True)
             stop.wait()
-    except (OSError, ValkeyServerError) as error:
+    except (OSError, SystemExit, ValkeyServerError) as error:
         print(
             f"sandbox: cannot start ({error}). Is a port taken? Set SANDBOX_AWS_PORT and SANDBOX_REDIS_PORT to free ones.",
             file=sys.stderr,

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import typing as t
 
+from ansible.module_utils.common.parameters import remove_values
+
 from .endpoint import ActivityError
 from .plan import Record
 from .scripts import CHECK, TOUCH
@@ -39,22 +41,22 @@ class ActivityStore:
         except ImportError as error:
             raise ActivityError("The Python library redis is missing: pip install 'redis>=5.0.0'.") from error
         self._redis = redis
-        self._name = endpoint.name
-        arguments = {
+        self._endpoint = endpoint
+        arguments: dict[str, t.Any] = {
             "decode_responses": True,
             "encoding_errors": "replace",
+            "protocol": 2,
             "socket_connect_timeout": timeout,
             "socket_timeout": timeout,
             "retry": redis.retry.Retry(redis.backoff.ConstantBackoff(0.2), 1),
-            **endpoint.arguments,
         }
-        try:
+        with self._errors():
             if endpoint.url:
-                self._client = redis.Redis.from_url(endpoint.url, **arguments)
+                # redis.Redis.from_url would have the URL go before the arguments.
+                options = {**arguments, **redis.connection.parse_url(endpoint.url), **endpoint.arguments}
+                self._client = redis.Redis(connection_pool=redis.ConnectionPool(**options))
             else:
-                self._client = redis.Redis(**arguments)
-        except (ValueError, TypeError) as error:
-            raise ActivityError(f"redis_url: Redis at {self._name} cannot be used as it is configured.") from error
+                self._client = redis.Redis(**arguments, **endpoint.arguments)
 
     def touch(self, environments: t.Sequence[str], record_ttl: int) -> list[float]:
         """Write now, by the server's clock, as the last use. Returns that moment in unix seconds, for each environment."""
@@ -91,16 +93,26 @@ class ActivityStore:
             yield
         except errors.AuthenticationError as error:
             raise ActivityError(
-                f"redis_password: Redis at {self._name} refused the user or password ({error}). Check redis_password, "
+                f"redis_password: Redis at {self._endpoint.name} refused the user or password. Check redis_password, "
                 "redis_username, the ones in redis_url, and REDIS_PASSWORD."
             ) from error
-        except (errors.ConnectionError, errors.TimeoutError) as error:
+        except (errors.ConnectionError, errors.TimeoutError, OSError) as error:
             raise ActivityError(
-                f"redis_url: Redis at {self._name} does not answer ({error}). Check redis_url, or redis_host and "
-                "redis_port, and that it runs and can be reached from here."
+                f"redis_url: Redis at {self._endpoint.name} does not answer ({self._text(error)}). Check redis_url, or "
+                "redis_host and redis_port, and that it runs and can be reached from here."
             ) from error
         except errors.RedisError as error:
-            raise ActivityError(f"Redis at {self._name} refused: {error}") from error
+            raise ActivityError(f"redis_url: Redis at {self._endpoint.name} refused: {self._text(error)}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            # The client's own words for a host, or an option in the URL, that it cannot use.
+            raise ActivityError(
+                f"redis_url: Redis at {self._endpoint.name} cannot be used as it is configured ({self._text(error)}). "
+                "Check the host and the options in redis_url."
+            ) from error
+
+    def _text(self, error: Exception) -> str:
+        """The words of an error without a secret: a server may repeat what it was sent."""
+        return str(remove_values(str(error), self._endpoint.secrets))
 
 
 def _last_access(environment: str) -> str:

@@ -46,6 +46,3 @@ def heartbeat_argument_spec() -> dict[str, t.Any]:
         "record_ttl": {"type": "int", "default": RECORD_TTL},
         **redis_argument_spec(),
     }
-
-
-ACTIVITY_MUTUALLY_EXCLUSIVE = [["redis_url", "redis_host"]]

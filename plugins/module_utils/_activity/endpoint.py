@@ -26,12 +26,14 @@ class Endpoint:
     Attributes:
         name: The server in words, without a secret.
         url: Where it was given as a URL.
-        arguments: Further arguments of the Redis client, by its own names.
+        arguments: Further arguments of the Redis client, by its own names. They go before those in the URL.
+        secrets: What must not be shown, wherever it comes back from.
     """
 
     name: str
     url: str | None = field(default=None, repr=False)
     arguments: dict[str, t.Any] = field(default_factory=dict, repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Endpoint:
@@ -46,6 +48,8 @@ def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -
     given = {key: params.get(f"redis_{key}") for key in ("username", "password", "db")}
     arguments = {key: value for key, value in given.items() if value not in (None, "")}
     url, host = params.get("redis_url"), params.get("redis_host")
+    if url and host:
+        raise ActivityError("redis_url: both redis_url and redis_host are set. Give one of them.")
     if not url and not host:
         url = environ.get("REDIS_URL")
         host = None if url else environ.get("REDIS_HOST")
@@ -59,7 +63,8 @@ def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -
         arguments["ssl"] = True
         arguments.update(_ca_certs(params))
     port = _port(params, environ)
-    return Endpoint(f"{host}:{port}", arguments={"host": host, "port": port, **arguments})
+    arguments.update(host=host, port=port)
+    return Endpoint(f"{host}:{port}", arguments=arguments, secrets=_secrets(arguments.get("password")))
 
 
 def _from_url(
@@ -69,20 +74,34 @@ def _from_url(
     params: t.Mapping[str, t.Any],
     environ: t.Mapping[str, str],
 ) -> Endpoint:
+    malformed = ActivityError(
+        f"{source}: its host or port is malformed. In a password, write # / ? @ and : as %23 %2F %3F %40 and %3A."
+    )
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port or DEFAULT_PORT
     except ValueError as error:
-        raise ActivityError(f"{source}: not a URL: its host or port is malformed.") from error
-    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
+        raise malformed from error
+    if parts.scheme not in _SCHEMES or not (parts.netloc or parts.path):
         wanted = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
         raise ActivityError(f"{source}: not the URL of a Redis. It begins with one of {wanted} and names a server.")
+    # A password with an unescaped mark cuts the URL short, and its first part would be taken for the host or the port.
+    rest = f"{parts.query}{parts.fragment}" if parts.scheme == "unix" else f"{parts.path}{parts.query}{parts.fragment}"
+    if "@" in rest or parts.fragment or (parts.scheme != "unix" and not parts.hostname):
+        raise malformed
+    if params.get("redis_tls") and parts.scheme == "redis":
+        raise ActivityError(f"redis_tls: is for redis_host, but {source} is set. Begin the URL with rediss:// instead.")
     if not parts.password and environ.get("REDIS_PASSWORD"):
         arguments.setdefault("password", environ["REDIS_PASSWORD"])
     if parts.scheme == "rediss":
         arguments.update(_ca_certs(params))
     name = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{port}"
-    return Endpoint(name, url, arguments)
+    return Endpoint(name, url, arguments, _secrets(arguments.get("password"), parts.password, url))
+
+
+def _secrets(*values: str | None) -> frozenset[str]:
+    plain = {value for value in values if value}
+    return frozenset(plain | {urllib.parse.unquote(value) for value in plain})
 
 
 def _ca_certs(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -90,9 +109,11 @@ def _ca_certs(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _port(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> int:
-    if params.get("redis_port"):
-        return int(params["redis_port"])
-    text = environ.get("REDIS_PORT") or str(DEFAULT_PORT)
+    given = params.get("redis_port")
+    source = "REDIS_PORT" if given is None else "redis_port"
+    text = str(given) if given is not None else environ.get("REDIS_PORT") or str(DEFAULT_PORT)
     if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise ActivityError(f"REDIS_PORT: {text!r} is no port number. Set it, or redis_port, to one from 1 to 65535.")
+        raise ActivityError(
+            f"{source}: {text!r} is no port number. Set redis_port, or REDIS_PORT, to one from 1 to 65535."
+        )
     return int(text)

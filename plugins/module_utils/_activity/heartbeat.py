@@ -29,8 +29,9 @@ class Heartbeat:
     def __init__(self, params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> None:
         if problem := check_environment(params["env"]):
             raise ActivityError(f"activity.env: {problem}.")
-        if params["record_ttl"] <= 0:
-            raise ActivityError(f"activity.record_ttl: {params['record_ttl']} is no duration. Set it to more than 0.")
+        for parameter in ("record_ttl", "redis_timeout"):
+            if params[parameter] <= 0:
+                raise ActivityError(f"activity.{parameter}: {params[parameter]} is no duration. Set it to more than 0.")
         self._environment = params["env"]
         self._record_ttl = params["record_ttl"]
         self._store = open_store(params, os.environ)

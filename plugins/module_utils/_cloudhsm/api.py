@@ -13,6 +13,7 @@ import typing as t
 
 try:
     from botocore.config import Config
+    from botocore.parsers import ResponseParserError
 except ImportError:
     pass  # Handled by AnsibleAWSModule.
 
@@ -65,7 +66,10 @@ def create_hsm(
 ) -> dict[str, t.Any]:
     """CreateHsm, with creating_client. Repeated only where AWS throttled it."""
     address = {"IpAddress": ip_address} if ip_address else {}
-    return client.create_hsm(ClusterId=cluster_id, AvailabilityZone=availability_zone, **address)["Hsm"]
+    try:
+        return client.create_hsm(ClusterId=cluster_id, AvailabilityZone=availability_zone, **address)["Hsm"]
+    except (KeyError, ResponseParserError) as error:
+        raise AnsibleCloudHSMError(message="The answer to CreateHsm cannot be read", exception=error) from error
 
 
 @CloudHSMErrorHandler.deletion_error_handler("delete {hsm_id} of {cluster_id}")

@@ -44,9 +44,9 @@ def converge(
     view.outcome.before = view.look()
     plan = _plan(view, make_plan, wait, may_wait, check_mode)
     _warn_degraded(view, plan)
+    creator.check_addresses(plan.create)
     if check_mode:
         return
-    creator.check_addresses(plan.create)
     deleter = Deleter(view, wait if may_wait else None)
     try:
         _carry_out(plan, view, creator, deleter, wait, may_wait)
@@ -57,18 +57,21 @@ def converge(
         # Once in a run: a second one that degrades says that something else is wrong.
         view.outcome.warnings.append(f"{error.hsm} became DEGRADED while it was waited for, and is replaced.")
         _carry_out(again, view, creator, deleter, wait, may_wait)
+    if plan.delete and may_wait and (again := make_plan(view.look())).create:
+        # What was taken for usable when the plan was made was on its way out: DescribeClusters may lag.
+        _carry_out(again, view, creator, deleter, wait, may_wait)
 
 
 def _plan(view: ClusterView, make_plan: MakePlan, wait: Wait, may_wait: bool, check_mode: bool) -> Plan:
-    """Plan for the cluster; where it is passing into another state and the plan needs it still, wait for that first."""
+    """Plan for the cluster; where it is passing into another state and something is to be changed, wait for that first."""
     cluster = view.cluster
-    if cluster.busy and not check_mode and not _nothing_to_do(make_plan, cluster):
+    if cluster.busy and not _nothing_to_do(make_plan, cluster):
+        passing = f"cluster {cluster.cluster_id} is {cluster.state} and accepts no change of its HSMs meanwhile"
         if not may_wait:
-            raise PlanError(
-                "wait",
-                f"cluster {cluster.cluster_id} is {cluster.state} and accepts no change of its HSMs meanwhile. Run again "
-                "later, or set wait=true.",
-            )
+            raise PlanError("wait", f"{passing}. Run again later, or set wait=true.")
+        if check_mode:
+            view.outcome.warnings.append(f"{passing}: a run would wait, and decide then.")
+            return view.outcome.plan
         wait.until(lambda: look_idle(view.look()))
     view.outcome.plan = make_plan(view.cluster)
     return view.outcome.plan
@@ -96,7 +99,7 @@ def _carry_out(plan: Plan, view: ClusterView, creator: Creator, deleter: Deleter
     if awaited and may_wait:
         wait.until(lambda: look_usable(view.look(), awaited))
     deleter.delete(plan.delete_after)
-    deleter.wait_gone(plan.leaving)
+    deleter.finish(plan.leaving)
 
 
 def _warn_degraded(view: ClusterView, plan: Plan) -> None:

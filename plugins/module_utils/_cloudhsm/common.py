@@ -116,7 +116,9 @@ def _advice(exception: Exception | None) -> str:
         action = getattr(exception, "operation_name", "the action")
         return f"Access denied: allow {action} in the IAM policy of these credentials, and check that they are the right ones"
     if code in THROTTLING_CODES:
-        return f"AWS throttled the call {READ_RETRIES} times: run again later, or make fewer calls at a time"
+        return (
+            f"AWS throttled the call in each of {READ_RETRIES} rounds: run again later, or make fewer calls at a time"
+        )
     if code in CREDENTIAL_CODES:
         return "AWS refused the credentials: renew them, and check this host's clock"
     if isinstance(exception, botocore_exceptions.NoCredentialsError):

@@ -14,13 +14,14 @@ import functools
 import ipaddress
 import re
 import typing as t
+from collections import Counter
 from dataclasses import dataclass
 
 from . import api
 from .common import AnsibleCloudHSMError, error_code, error_text, may_have_had_effect
 from .plan import Placement, PlanError
 from .transformations import to_hsm
-from .waiters import Verdict
+from .waiters import Verdict, WaitError
 
 if t.TYPE_CHECKING:
     from .plan import Create
@@ -35,6 +36,10 @@ ADOPT_SECONDS = 120
 # AWS documents no error of its own for an address that is taken or a zone without capacity: they come as one of these.
 _REFUSALS = frozenset(("CloudHsmInvalidRequestException", "CloudHsmServiceException"))
 _ABOUT_ADDRESS = re.compile(r"\bip\b|ipaddress|\baddress(es)?\b", re.IGNORECASE)
+
+
+class UnclearCreationError(AnsibleCloudHSMError):
+    """AWS may or may not have made an HSM. Whoever asked must not ask again, here or elsewhere: that could make two."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Creator:
         self._ec2_client = ec2_client
         self._options = options
         self._wait = wait
+        self._refusing: set[str] = set()
 
     @functools.cached_property
     def _creating_client(self) -> t.Any:
@@ -112,28 +118,43 @@ class Creator:
         """Have one HSM created.
 
         Raises:
-            AnsibleCloudHSMError: AWS refused, or may or may not have made it.
+            UnclearCreationError: AWS may or may not have made it.
+            AnsibleCloudHSMError: AWS refused.
         """
         places = self._places(wish)
         for place, following in zip(places, [*places[1:], None], strict=True):
             try:
                 hsm = self._create_at(place)
+            except UnclearCreationError:
+                raise
             except AnsibleCloudHSMError as error:
-                if following is None or error_code(error.exception) not in _REFUSALS:
+                if following is None or not self._may_go_elsewhere(place, error):
                     raise
+                self._refusing.add(place.availability_zone)
                 self._view.outcome.warnings.append(f"{_sentence(error)} Trying {following} instead.")
             else:
                 self._view.outcome.created.append(hsm)
+                self._view.outcome.actions.append(f"create an HSM in {place}")
                 break
         return hsm
 
+    def _may_go_elsewhere(self, place: Placement, error: AnsibleCloudHSMError) -> bool:
+        if _is_address_taken(place, error):
+            return self._options.any_address
+        return error_code(error.exception) in _REFUSALS
+
     def _places(self, wish: Create) -> list[Placement]:
-        places = [wish.placement]
-        if wish.placement.ip_address and self._options.any_address:
-            places.append(Placement(wish.placement.availability_zone))
+        """Where to ask, in order. A fallback goes to the emptiest zone, and last to one that has refused in this run."""
+        zone, address = wish.placement.availability_zone, wish.placement.ip_address
+        places = [wish.placement] if address else []
+        if address and self._options.any_address:
+            places.append(Placement(zone))
+        zones = [] if address else [zone]
         if self._options.az_fallback:
-            places += [Placement(zone) for zone in wish.fallback_zones]
-        return places
+            known = {hsm.hsm_id: hsm for hsm in (*self._view.cluster.hsms, *self._view.outcome.created)}
+            crowd = Counter(hsm.availability_zone for hsm in known.values() if not hsm.leaving)
+            zones = sorted([*zones, *wish.fallback_zones], key=lambda name: (name in self._refusing, crowd[name]))
+        return places + [Placement(name) for name in zones]
 
     def _create_at(self, place: Placement) -> Hsm:
         """Ask for an HSM in one place, again while its address is being released."""
@@ -143,6 +164,8 @@ class Creator:
         def ask() -> Verdict:
             try:
                 made.append(self._create_once(place))
+            except UnclearCreationError:
+                raise
             except AnsibleCloudHSMError as error:
                 if not _is_address_taken(place, error):
                     raise
@@ -174,16 +197,21 @@ class Creator:
             found.extend(hsm for hsm in hsms if hsm.hsm_id not in known and place.met_by(hsm) and not hsm.leaving)
             return Verdict(bool(found), "the answer to CreateHsm was lost; looking for the HSM that it made")
 
-        if self._wait.until(look, timeout=ADOPT_SECONDS):
+        failure = ""
+        try:
+            self._wait.until(look, timeout=ADOPT_SECONDS)
+        except (AnsibleCloudHSMError, PlanError, WaitError) as unseen:
+            failure = f" ({unseen})"
+        if found:
             self._view.outcome.warnings.append(
                 f"{_sentence(error)} The HSM was made all the same, and was adopted: {found[0]}."
             )
             return found[0]
-        raise AnsibleCloudHSMError(
-            message=f"{error.message}. AWS may or may not have made the HSM: none was shown within {ADOPT_SECONDS} s. It "
-            "was not asked for again, because that could make two. Run again in a few minutes: what is there is adopted",
+        raise UnclearCreationError(
+            message=f"{error.message}. AWS may or may not have made the HSM: none was seen within {ADOPT_SECONDS} s{failure}. "
+            "It was not asked for again, because that could make two. Run again in a few minutes: what is there is adopted",
             exception=error.exception,
-        )
+        ) from error
 
 
 def _is_address_taken(place: Placement, error: AnsibleCloudHSMError) -> bool:

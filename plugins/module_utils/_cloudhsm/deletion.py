@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from . import api
-from .common import AnsibleCloudHSMError
+from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
 from .plan import PlanError
 from .waiters import Verdict, WaitError, look_backed_up, look_gone, look_settled
 
@@ -20,6 +20,10 @@ if t.TYPE_CHECKING:
     from .resources import Hsm
     from .view import ClusterView
     from .waiters import Wait
+
+
+# How long DescribeClusters may take to show that an HSM is leaving.
+SETTLE_SECONDS = 120
 
 
 class Deleter:
@@ -45,6 +49,7 @@ class Deleter:
         if not hsms:
             return
         self._wait_created([hsm for hsm in hsms if hsm.coming])
+        hsms = [self._now(hsm) for hsm in hsms]
         proof_wanted = self._is_proof_wanted(hsms)
         # A backup that the addition of an HSM brought a moment ago may bear the same second: told apart by its id.
         older = {backup["BackupId"] for backup in self._backups()} if proof_wanted else set()
@@ -60,6 +65,26 @@ class Deleter:
         if hsms and self._wait:
             self._wait.until(lambda: look_gone(self._view.look(), hsms))
 
+    def finish(self, leaving: t.Sequence[Hsm]) -> None:
+        """Wait for the end of a deletion that somebody else began, and show the backup that there is then."""
+        self.wait_gone(leaving)
+        if not leaving or self._wait is None or not self._view.cluster.activated:
+            return
+        ready = [backup for backup in self._backups() if backup["BackupState"] == "READY"]
+        self._view.outcome.backups = ready[:1]
+        newest = (
+            f"{ready[0]['BackupId']} of {ready[0]['CreateTimestamp']:%Y-%m-%d %H:%M:%S} UTC"
+            if ready
+            else "there is none"
+        )
+        self._view.outcome.warnings.append(
+            f"{', '.join(map(str, leaving))} was being deleted already. When that began is not known, so no backup proves it "
+            f"safe by itself. The newest READY one: {newest}."
+        )
+
+    def _now(self, hsm: Hsm) -> Hsm:
+        return next((now for now in self._view.cluster.hsms if now.hsm_id == hsm.hsm_id), hsm)
+
     def _wait_created(self, coming: t.Sequence[Hsm]) -> None:
         """Let AWS finish first what it creates: it does not document the deletion of an HSM that is not finished."""
         if coming and self._wait is None:
@@ -72,22 +97,36 @@ class Deleter:
             self._wait.until(lambda: look_settled(self._view.look(), coming))
 
     def _delete_one(self, hsm: Hsm) -> None:
-        try:
-            known = api.delete_hsm(self._view.client, self._view.cluster_id, hsm.hsm_id)
-        except AnsibleCloudHSMError:
-            # A repeated call, whose first answer was lost, is refused because it had its effect.
-            now = self._view.look().find(hsm)
-            if now is not None and not now.leaving:
-                raise
-            known = True
-        if not known:
-            now = self._view.look().find(hsm)
-            if now and now.hsm_id != hsm.hsm_id:
-                raise AnsibleCloudHSMError(
-                    message=f"{hsm} was not deleted: AWS has replaced it with {now}, which was not asked for. See whether "
-                    "it should go, and run again"
-                )
+        known = self._send(hsm)
+        if not known and (now := self._view.look().find(hsm)) and now.hsm_id != hsm.hsm_id:
+            raise AnsibleCloudHSMError(
+                message=f"{hsm} was not deleted: AWS has replaced it with {now}, which was not asked for. See whether it "
+                "should go, and run again"
+            )
         self._view.outcome.deleted.append(hsm)
+        self._view.outcome.actions.append(f"delete {hsm}")
+
+    def _send(self, hsm: Hsm) -> bool:
+        """Send DeleteHsm. Returns False where AWS does not know the id."""
+        try:
+            return api.delete_hsm(self._view.client, self._view.cluster_id, hsm.hsm_id)
+        except AnsibleCloudHSMError as error:
+            # A call whose answer was lost is repeated, and the repeated call is refused because the first had its effect.
+            refused = error_code(error.exception) == "CloudHsmInvalidRequestException"
+            if not refused and not may_have_had_effect(error.exception):
+                raise
+            if not self._is_leaving(hsm):
+                raise
+            return True
+
+    def _is_leaving(self, hsm: Hsm) -> bool:
+        def look() -> Verdict:
+            now = self._view.look().find(hsm)
+            return Verdict(
+                now is None or now.leaving, f"the answer to DeleteHsm was lost; looking whether {hsm} leaves"
+            )
+
+        return self._wait.until(look, timeout=SETTLE_SECONDS) if self._wait else look().done
 
     def _is_proof_wanted(self, hsms: t.Sequence[Hsm]) -> bool:
         """Say whether AWS makes a backup of this deletion that can be waited for."""
@@ -116,8 +155,9 @@ class Deleter:
         try:
             t.cast("Wait", self._wait).until(look)
         except WaitError as error:
+            seen = str(error).partition(". AWS goes on")[0]
             raise WaitError(
-                f"{error}. The HSM is deleted, and no READY backup made since {since:%Y-%m-%d %H:%M:%S} UTC proves that "
-                f"its keys are safe. Watch DescribeBackups of {self._view.cluster_id}, delete nothing else of this "
-                "cluster, and ask AWS support if none appears"
+                f"{seen}. The HSM is deleted, and no READY backup made since {since:%Y-%m-%d %H:%M:%S} UTC proves that its "
+                f"keys are safe. Watch DescribeBackups of {self._view.cluster_id}, delete nothing else of this cluster, and "
+                "ask AWS support if none appears"
             ) from error

@@ -137,7 +137,8 @@ def plan_present(cluster: Cluster, wish: Present) -> Plan:
     counted = [hsm for hsm in cluster.hsms if hsm.usable or hsm.coming]
     degraded = tuple(hsm for hsm in cluster.hsms if hsm.degraded)
     missing = max(0, wish.count - len(counted))
-
+    if missing:
+        _check_states(cluster)
     if missing and not cluster.activated:
         return _plan_first_hsm(cluster, wish)
 
@@ -198,6 +199,17 @@ def _check_cluster(cluster: Cluster) -> None:
         )
 
 
+def _check_states(cluster: Cluster) -> None:
+    """Refuse to create beside an HSM of which nothing can be said: it may be the one that is wanted."""
+    for hsm in cluster.hsms:
+        if not (hsm.usable or hsm.coming or hsm.degraded or hsm.leaving):
+            raise PlanError(
+                "cluster_id",
+                f"{hsm} is in the state {hsm.state!r}, which this version does not know. Wait until it is ACTIVE or gone, or "
+                "update the collection.",
+            )
+
+
 def _check_zones(cluster: Cluster, wish: Present) -> None:
     mapped = sorted(cluster.subnet_mapping)
     asked = {"availability_zones": wish.availability_zones}
@@ -250,15 +262,15 @@ def _creations(cluster: Cluster, wish: Present, missing: int) -> tuple[Create, .
     )
 
 
-def _unmet(placements: t.Iterable[Placement], hsms: t.Iterable[Hsm]) -> list[Placement]:
+def _unmet(placements: t.Sequence[Placement], hsms: t.Iterable[Hsm]) -> list[Placement]:
     unclaimed = list(hsms)
-    unmet = []
-    for placement in placements:
+    unmet = list(placements)
+    # Those with an address choose first: an HSM that one of them wants would do for any other of its zone.
+    for placement in sorted(placements, key=lambda candidate: candidate.ip_address is None):
         match = next((hsm for hsm in unclaimed if placement.met_by(hsm)), None)
-        if match is None:
-            unmet.append(placement)
-        else:
+        if match is not None:
             unclaimed.remove(match)
+            unmet.remove(placement)
     return unmet
 
 

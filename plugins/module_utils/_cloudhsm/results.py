@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .progress import duration
-from .transformations import hsm_result, resource_result, to_cluster
+from .transformations import hsm_result, resource_result
 
 if t.TYPE_CHECKING:
     from .resources import Cluster, Hsm
@@ -29,18 +29,18 @@ def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str
     deleted = list(outcome.plan.delete) if check_mode else outcome.deleted
     result: dict[str, t.Any] = {
         "changed": outcome.plan.changes if check_mode else bool(outcome.created or outcome.deleted),
-        "actions": outcome.plan.actions(),
+        "actions": outcome.plan.actions() if check_mode else outcome.actions,
         "hsms": [hsm_result(hsm) for hsm in hsms],
         "created": [hsm_result(_as_shown(hsm, outcome)) for hsm in outcome.created],
         "deleted": [hsm_result(hsm) for hsm in deleted],
         "backups": [resource_result(backup) for backup in outcome.backups],
         "placements": [
             {"availability_zone": hsm.availability_zone, "ip_address": hsm.eni_ip}
-            for hsm in (deleted if absent else hsms)
+            for hsm in ((*outcome.plan.leaving, *deleted) if absent else hsms)
         ],
     }
-    if outcome.cluster:
-        result["cluster"] = resource_result(outcome.cluster)
+    if outcome.shown:
+        result["cluster"] = resource_result(outcome.shown)
     return result
 
 
@@ -72,15 +72,15 @@ def outcome_diff(outcome: Outcome, check_mode: bool) -> dict[str, t.Any]:
 
 
 def _current_hsms(outcome: Outcome) -> list[Hsm]:
-    """The HSMs that stay, as AWS showed them last; what this run has begun since then counts as well."""
-    shown = to_cluster(outcome.cluster).hsms if outcome.cluster else ()
+    """The HSMs that stay. What this run has created or had deleted since the last look counts as well."""
+    known = outcome.cluster.hsms if outcome.cluster else ()
+    created = [hsm for hsm in outcome.created if hsm not in known and _as_shown(hsm, outcome) is hsm]
     gone = {hsm.hsm_id for hsm in outcome.deleted}
-    unshown = [hsm for hsm in outcome.created if _as_shown(hsm, outcome) is hsm]
-    return [hsm for hsm in (*shown, *unshown) if not hsm.leaving and hsm.hsm_id not in gone]
+    return [hsm for hsm in (*known, *created) if not hsm.leaving and hsm.hsm_id not in gone]
 
 
 def _as_shown(hsm: Hsm, outcome: Outcome) -> Hsm:
-    return (to_cluster(outcome.cluster).find(hsm) if outcome.cluster else None) or hsm
+    return (outcome.cluster.find(hsm) if outcome.cluster else None) or hsm
 
 
 def _predicted(outcome: Outcome, before: Cluster) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from dataclasses import dataclass, field
 
@@ -26,18 +27,22 @@ class Outcome:
     """What a run found and did. Complete at any moment, so that a run which fails can tell how far it came.
 
     Attributes:
-        cluster: The cluster as AWS showed it last.
+        shown: The cluster in AWS's own form, as it was shown last.
+        cluster: The cluster as it is known: as AWS showed it last, and the HSMs created that it has not shown yet.
         before: The cluster as it was found.
         plan: What was to be done.
+        actions: What was done, a line each.
         created: HSMs that this run had AWS create.
         deleted: HSMs that this run had AWS delete, as they were.
         backups: The READY backups that prove a deletion safe, newest first.
         warnings: What a person should know.
     """
 
-    cluster: dict[str, t.Any] | None = None
+    shown: dict[str, t.Any] | None = None
+    cluster: Cluster | None = None
     before: Cluster | None = None
     plan: Plan = field(default_factory=Plan)
+    actions: list[str] = field(default_factory=list)
     created: list[Hsm] = field(default_factory=list)
     deleted: list[Hsm] = field(default_factory=list)
     backups: list[dict[str, t.Any]] = field(default_factory=list)
@@ -49,7 +54,7 @@ class ClusterView:
 
     Attributes:
         client: The client for every call but CreateHsm.
-        cluster: The cluster at the last look.
+        cluster: The cluster at the last look, with the HSMs created that AWS has not shown yet.
         seen_at: The moment of the last look on AWS's own clock.
         outcome: What the run found and did.
     """
@@ -61,6 +66,7 @@ class ClusterView:
         self.client = client
         self.cluster_id = cluster_id
         self.outcome = outcome
+        self._shown_ids: set[str] = set()
 
     def look(self) -> Cluster:
         """Describe the cluster.
@@ -75,6 +81,10 @@ class ClusterView:
                 "cluster_id",
                 f"there is no cluster {self.cluster_id} in this account and region. Check the id, region and profile.",
             )
-        self.outcome.cluster = shown
-        self.cluster = to_cluster(shown)
+        self.outcome.shown = shown
+        cluster = to_cluster(shown)
+        self._shown_ids.update(hsm.hsm_id for hsm in cluster.hsms)
+        # DescribeClusters may lag behind CreateHsm: what was created counts from then on.
+        unshown = tuple(hsm for hsm in self.outcome.created if hsm.hsm_id not in self._shown_ids)
+        self.cluster = self.outcome.cluster = dataclasses.replace(cluster, hsms=cluster.hsms + unshown)
         return self.cluster

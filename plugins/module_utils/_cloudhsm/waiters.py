@@ -95,13 +95,13 @@ class Wait:
 
         Args:
             look: Says whether it is done.
-            timeout: Seconds from now, where this wait has a shorter bound than the run.
+            timeout: Seconds from now, where this wait has a bound of its own within that of the run.
 
         Returns:
-            Whether it is done; false when a shorter bound of its own has passed.
+            Whether it is done; false only when a bound of its own was given.
 
         Raises:
-            WaitError: The bound of the run has passed.
+            WaitError: The bound of the run has passed, and none of its own was given.
         """
         deadline = self.timeout if timeout is None else min(self.timeout, self.elapsed + timeout)
         while True:
@@ -109,12 +109,12 @@ class Wait:
             verdict = look()
             if verdict.done:
                 return True
-            if last and deadline < self.timeout:
+            if last and timeout is not None:
                 return False
             if last:
                 raise WaitError(
-                    f"Timed out after {self.timeout:.0f} s: {verdict.text}. AWS goes on by itself; run again to go on "
-                    "waiting (nothing is created twice), or raise wait_timeout"
+                    f"Timed out after {self.timeout:.0f} s: {verdict.text}. AWS goes on by itself; run again to see how far "
+                    "it came (nothing is created twice), or raise wait_timeout"
                 )
             self.waited = True
             for observe in self._observers:
@@ -125,7 +125,7 @@ class Wait:
 def look_usable(cluster: Cluster, awaited: t.Iterable[Hsm]) -> Verdict:
     """Say whether every awaited HSM, or the one with which AWS replaced it, is ACTIVE.
 
-    An HSM that is not shown yet is pending: DescribeClusters may lag behind CreateHsm.
+    An HSM that is not shown is pending: DescribeClusters may lag.
 
     Raises:
         DegradedError: One is DEGRADED.
@@ -135,7 +135,7 @@ def look_usable(cluster: Cluster, awaited: t.Iterable[Hsm]) -> Verdict:
     for hsm in awaited:
         now = cluster.find(hsm)
         if now is None:
-            pending.append(f"{hsm} is not shown yet")
+            pending.append(f"{hsm} is not shown by AWS")
         elif now.degraded:
             raise DegradedError(now)
         elif now.leaving:

@@ -45,7 +45,15 @@ def test_tls():
     [
         ({}, {}, "redis_url: no Redis is named"),
         ({"redis_url": "http://:s3cret@h"}, {}, "redis_url: not the URL of a Redis"),
-        ({"redis_url": "redis://:s3cret@h:port"}, {}, "redis_url: not a URL"),
+        ({"redis_url": "redis://:s3cret@h:port"}, {}, "redis_url: its host or port is malformed"),
+        ({"redis_url": "redis://u:12#s3cret@h"}, {}, "redis_url: its host or port is malformed.* # .* as %23"),
+        ({"redis_url": "redis://:12/s3cret@h"}, {}, "redis_url: its host or port is malformed"),
+        ({"redis_url": "redis://h?password=s3cret@x"}, {}, "redis_url: its host or port is malformed"),
+        ({"redis_url": "redis://:6379"}, {}, "redis_url: its host or port is malformed"),
+        ({"redis_url": "redis://a", "redis_host": "b"}, {}, "redis_url: both redis_url and redis_host are set"),
+        ({"redis_url": "redis://a", "redis_tls": True}, {}, "redis_tls: is for redis_host.*rediss://"),
+        ({"redis_host": "h", "redis_port": 99999}, {}, "redis_port: '99999' is no port"),
+        ({"redis_host": "h", "redis_port": -5}, {}, "redis_port: '-5' is no port"),
         ({"redis_url": "redis://"}, {}, "redis_url: not the URL of a Redis"),
         ({}, {"REDIS_URL": "h:6379"}, "REDIS_URL: not the URL of a Redis"),
         ({}, {"REDIS_HOST": "h", "REDIS_PORT": "tcp://10.0.0.1:6379"}, "REDIS_PORT: 'tcp://10.0.0.1:6379' is no port"),
@@ -57,5 +65,8 @@ def test_bad_configuration(params, environ, message):
     assert "s3cret" not in str(caught.value)
 
 
-def test_endpoint_shows_no_secret():
-    assert "s3cret" not in repr(find_endpoint({"redis_url": "redis://:s3cret@h", "redis_password": "s3cret"}, {}))
+def test_endpoint_shows_no_secret_and_knows_all_of_them():
+    endpoint = find_endpoint({"redis_url": "redis://:s3cret%23one@h", "redis_password": "s3cret-two"}, {})
+
+    assert "s3cret" not in repr(endpoint)
+    assert endpoint.secrets >= {"s3cret%23one", "s3cret#one", "s3cret-two"}

@@ -46,7 +46,6 @@ def places(plan) -> list[str]:
         ((hsm(1, "DELETE_IN_PROGRESS"),), Present(), ["eu-west-1a"]),
         ((hsm(1, "DELETED"),), Present(), ["eu-west-1a"]),
         ((hsm(1, "DEGRADED"),), Present(), ["eu-west-1a"]),
-        ((hsm(1, "SOMETHING_NEW"),), Present(), ["eu-west-1a"]),
         ((), Present(placements=(Placement("eu-west-1b", "10.0.1.9"),)), ["eu-west-1b at 10.0.1.9"]),
         ((hsm(1, address="10.0.0.8"),), Present(placements=(Placement("eu-west-1a", "10.0.0.9"),)), []),
         (
@@ -61,6 +60,19 @@ def test_present_creates_what_is_missing(hsms, wish, created):
 
     assert places(plan) == created
     assert plan.delete == ()
+
+
+@pytest.mark.parametrize("state", ["ACTIVE", "UNINITIALIZED"])
+def test_nothing_is_created_beside_an_hsm_in_an_unknown_state(state):
+    with pytest.raises(PlanError, match="'SOMETHING_NEW', which this version does not know"):
+        plan_present(cluster(hsm(1, "SOMETHING_NEW"), state=state), Present())
+    assert not plan_present(cluster(hsm(1, "SOMETHING_NEW"), hsm(2), state=state), Present()).changes
+
+
+def test_placement_with_an_address_chooses_its_hsm_first():
+    wish = Present(count=2, placements=(Placement("eu-west-1a"), Placement("eu-west-1a", "10.0.0.9")))
+
+    assert places(plan_present(cluster(hsm(1, address="10.0.0.9")), wish)) == ["eu-west-1a"]
 
 
 def test_hsm_that_is_being_created_is_adopted():
