@@ -129,14 +129,13 @@ def test_check_tells_idle_and_unknown(empty, play):
 @pytest.mark.parametrize("run", ["ensure", "touch", "check"])
 def test_environment_must_be_said_and_known(play, run):
     unnamed = play(f"playbooks/{run}_hsm.yml")
-    assert unnamed.returncode == 2
-    assert "env: no environment is named. Say which one with -e env=NAME" in unnamed.stdout
+    assert unnamed.returncode != 0
+    assert "env: no environment is named. Say which one with -e env=NAME" in unnamed.stdout + unnamed.stderr
 
-    unknown = play(f"playbooks/{run}_hsm.yml", "-e", "env=prod")
-    assert unknown.returncode == 2
-    assert "env: no host or group of the inventory matches 'prod'" in unknown.stdout
-    assert play(f"playbooks/{run}_hsm.yml", "-e", "env=prod", "--limit", "dev").returncode == 2
-    assert play(f"playbooks/{run}_hsm.yml", "-e", "env=dev,prod").returncode == 2
+    for arguments in (["-e", "env=prod"], ["-e", "env=prod", "--limit", "dev"], ["-e", "env=dev,prod"]):
+        unknown = play(f"playbooks/{run}_hsm.yml", *arguments)
+        assert unknown.returncode != 0
+        assert "env: no host or group of the inventory matches 'prod'" in unknown.stdout + unknown.stderr
 
 
 @pytest.mark.parametrize(
