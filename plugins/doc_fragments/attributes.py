@@ -31,6 +31,17 @@ attributes:
       - hsmops.cloudhsm.all
 """
 
+    ACTIONGROUP_REDIS = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Use C(group/hsmops.cloudhsm.redis) in C(module_defaults) to say once where the Redis is.
+    support: full
+    membership:
+      - hsmops.cloudhsm.redis
+"""
+
     INFO_MODULE = r"""
 options: {}
 attributes:

@@ -402,21 +402,14 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.paramete
 )
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError, make_plan
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress import ProgressFile
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import (
-    outcome_diff,
-    outcome_result,
-    outcome_summary,
-)
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import outcome_diff, outcome_result
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.view import ClusterView, Outcome
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait, WaitError
 
 
 def main() -> None:
-    module = AnsibleAWSModule(
-        argument_spec=hsm_argument_spec(heartbeat_argument_spec()),
-        supports_check_mode=True,
-    )
-    params, absent = module.params, module.params["state"] == "absent"
+    module = AnsibleAWSModule(argument_spec=hsm_argument_spec(heartbeat_argument_spec()), supports_check_mode=True)
+    params = module.params
     observers: list = [ProgressFile(params["progress_path"]).write]
     wait = Wait(params["wait_timeout"], params["wait_delay"], observers)
     outcome = Outcome()
@@ -442,9 +435,7 @@ def main() -> None:
 
     for warning in outcome.warnings:
         warn(warning)
-    result = outcome_result(outcome, absent, module.check_mode)
-    result["elapsed"] = round(wait.elapsed, 1)
-    result["summary"] = outcome_summary(outcome, wait.elapsed, module.check_mode)
+    result = outcome_result(outcome, wait.elapsed, params["state"] == "absent", module.check_mode)
     if module._diff:
         result["diff"] = outcome_diff(outcome, module.check_mode)
     if failure:

@@ -50,6 +50,7 @@ options:
 extends_documentation_fragment:
   - hsmops.cloudhsm.redis
   - hsmops.cloudhsm.attributes
+  - hsmops.cloudhsm.attributes.actiongroup_redis
 attributes:
   check_mode:
     support: full

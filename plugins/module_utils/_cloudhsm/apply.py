@@ -10,12 +10,11 @@ from __future__ import annotations
 import typing as t
 
 from .deletion import Deleter
-from .plan import PlanError
+from .plan import Plan, PlanError
 from .waiters import DegradedError, look_idle, look_usable
 
 if t.TYPE_CHECKING:
     from .creation import Creator
-    from .plan import Plan
     from .resources import Cluster
     from .view import ClusterView
     from .waiters import Wait
@@ -41,25 +40,42 @@ def converge(
         AnsibleCloudHSMError: A call to AWS failed.
         WaitError: It did not come in time.
     """
+    deleter = Deleter(view, wait if may_wait else None)
+
+    def carry_out(plan: Plan) -> None:
+        in_the_way = plan.delete_first + plan.gone_first
+        if plan.create and in_the_way and not may_wait:
+            raise PlanError(
+                "wait",
+                f"{', '.join(map(str, in_the_way))} must be gone before the new HSM can be created. Set wait=true, or run "
+                "again when it is.",
+            )
+        deleter.delete(plan.delete_first)
+        deleter.wait_gone(plan.gone_first)
+        awaited = [*plan.adopt, *(creator.create(wish) for wish in plan.create)]
+        if awaited and may_wait:
+            wait.until(lambda: look_usable(view.look(), awaited))
+        deleter.delete(plan.delete_after)
+        deleter.finish(plan.leaving)
+
     view.outcome.before = view.look()
-    plan = _plan(view, make_plan, wait, may_wait, check_mode)
+    plan = view.outcome.plan = _plan(view, make_plan, wait, may_wait, check_mode)
     _warn_degraded(view, plan)
     creator.check_addresses(plan.create)
     if check_mode:
         return
-    deleter = Deleter(view, wait if may_wait else None)
     try:
-        _carry_out(plan, view, creator, deleter, wait, may_wait)
+        carry_out(plan)
     except DegradedError as error:
         again = make_plan(view.look())
         if not any(hsm.hsm_id == error.hsm.hsm_id for hsm in again.delete):
             raise
         # Once in a run: a second one that degrades says that something else is wrong.
         view.outcome.warnings.append(f"{error.hsm} became DEGRADED while it was waited for, and is replaced.")
-        _carry_out(again, view, creator, deleter, wait, may_wait)
+        carry_out(again)
     if plan.delete and may_wait and (again := make_plan(view.look())).create:
         # What was taken for usable when the plan was made was on its way out: DescribeClusters may lag.
-        _carry_out(again, view, creator, deleter, wait, may_wait)
+        carry_out(again)
 
 
 def _plan(view: ClusterView, make_plan: MakePlan, wait: Wait, may_wait: bool, check_mode: bool) -> Plan:
@@ -71,10 +87,9 @@ def _plan(view: ClusterView, make_plan: MakePlan, wait: Wait, may_wait: bool, ch
             raise PlanError("wait", f"{passing}. Run again later, or set wait=true.")
         if check_mode:
             view.outcome.warnings.append(f"{passing}: a run would wait, and decide then.")
-            return view.outcome.plan
+            return Plan()
         wait.until(lambda: look_idle(view.look()))
-    view.outcome.plan = make_plan(view.cluster)
-    return view.outcome.plan
+    return make_plan(view.cluster)
 
 
 def _nothing_to_do(make_plan: MakePlan, cluster: Cluster) -> bool:
@@ -83,23 +98,6 @@ def _nothing_to_do(make_plan: MakePlan, cluster: Cluster) -> bool:
     except PlanError:
         # A refusal need not hold for the state that follows.
         return False
-
-
-def _carry_out(plan: Plan, view: ClusterView, creator: Creator, deleter: Deleter, wait: Wait, may_wait: bool) -> None:
-    in_the_way = plan.delete_first + plan.gone_first
-    if plan.create and in_the_way and not may_wait:
-        raise PlanError(
-            "wait",
-            f"{', '.join(map(str, in_the_way))} must be gone before the new HSM can be created. Set wait=true, or run "
-            "again when it is.",
-        )
-    deleter.delete(plan.delete_first)
-    deleter.wait_gone(plan.gone_first)
-    awaited = [*plan.adopt, *(creator.create(wish) for wish in plan.create)]
-    if awaited and may_wait:
-        wait.until(lambda: look_usable(view.look(), awaited))
-    deleter.delete(plan.delete_after)
-    deleter.finish(plan.leaving)
 
 
 def _warn_degraded(view: ClusterView, plan: Plan) -> None:

@@ -12,7 +12,7 @@ import typing as t
 from . import api
 from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
 from .plan import PlanError
-from .waiters import Verdict, WaitError, look_backed_up, look_gone, look_settled
+from .waiters import Verdict, WaitError, WaitTimeoutError, look_backed_up, look_gone, look_settled
 
 if t.TYPE_CHECKING:
     import datetime
@@ -154,10 +154,9 @@ class Deleter:
 
         try:
             t.cast("Wait", self._wait).until(look)
-        except WaitError as error:
-            seen = str(error).partition(". AWS goes on")[0]
+        except WaitTimeoutError as error:
             raise WaitError(
-                f"{seen}. The HSM is deleted, and no READY backup made since {since:%Y-%m-%d %H:%M:%S} UTC proves that its "
-                f"keys are safe. Watch DescribeBackups of {self._view.cluster_id}, delete nothing else of this cluster, and "
-                "ask AWS support if none appears"
+                f"Timed out after {error.timeout:.0f} s: {error.pending}. The HSM is deleted, and no READY backup made since "
+                f"{since:%Y-%m-%d %H:%M:%S} UTC proves that its keys are safe. Watch DescribeBackups of "
+                f"{self._view.cluster_id}, delete nothing else of this cluster, and ask AWS support if none appears"
             ) from error

@@ -17,11 +17,12 @@ if t.TYPE_CHECKING:
     from .view import Outcome
 
 
-def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str, t.Any]:
+def outcome_result(outcome: Outcome, elapsed: float, absent: bool, check_mode: bool) -> dict[str, t.Any]:
     """Make the result of a run, complete or not.
 
     Args:
         outcome: What the run found and did.
+        elapsed: Seconds that it took.
         absent: HSMs were to be deleted, so that their places are what a later run wants to know.
         check_mode: Predict what the run would have done.
     """
@@ -33,6 +34,8 @@ def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str
         "hsms": [hsm_result(hsm) for hsm in hsms],
         "created": [hsm_result(_as_shown(hsm, outcome)) for hsm in outcome.created],
         "deleted": [hsm_result(hsm) for hsm in deleted],
+        "elapsed": round(elapsed, 1),
+        "summary": _summary(outcome, hsms, elapsed, check_mode),
         "backups": [resource_result(backup) for backup in outcome.backups],
         "placements": [
             {"availability_zone": hsm.availability_zone, "ip_address": hsm.eni_ip}
@@ -44,15 +47,8 @@ def outcome_result(outcome: Outcome, absent: bool, check_mode: bool) -> dict[str
     return result
 
 
-def outcome_summary(outcome: Outcome, elapsed: float, check_mode: bool) -> str:
-    """Say in one line what there is, and what the run did or would do.
-
-    Args:
-        outcome: What the run found and did.
-        elapsed: Seconds that it took.
-        check_mode: It only would have done it.
-    """
-    hsms = _current_hsms(outcome)
+def _summary(outcome: Outcome, hsms: list[Hsm], elapsed: float, check_mode: bool) -> str:
+    """Say in one line what there is, and what the run did or would do."""
     listed = ", ".join(f"{hsm.hsm_id} {hsm.state} in {hsm.availability_zone} at {hsm.eni_ip}" for hsm in hsms)
     there_is = f"{len(hsms)} HSM{'' if len(hsms) == 1 else 's'}" + (f": {listed}" if listed else "")
     done = [f"created {len(outcome.created)}"] if outcome.created else []

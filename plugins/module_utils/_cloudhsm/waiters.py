@@ -25,6 +25,23 @@ class WaitError(Exception):
     """What was waited for did not come in time, or cannot come any more."""
 
 
+class WaitTimeoutError(WaitError):
+    """The bound of the run has passed.
+
+    Args:
+        timeout: The bound in seconds.
+        pending: What was still waited for.
+    """
+
+    def __init__(self, timeout: float, pending: str) -> None:
+        super().__init__(
+            f"Timed out after {timeout:.0f} s: {pending}. AWS goes on by itself; run again to see how far it came (nothing "
+            "is created twice), or raise wait_timeout"
+        )
+        self.timeout = timeout
+        self.pending = pending
+
+
 class DegradedError(WaitError):
     """An HSM that was waited for became DEGRADED. It stays so.
 
@@ -101,7 +118,7 @@ class Wait:
             Whether it is done; false only when a bound of its own was given.
 
         Raises:
-            WaitError: The bound of the run has passed, and none of its own was given.
+            WaitTimeoutError: The bound of the run has passed, and none of its own was given.
         """
         deadline = self.timeout if timeout is None else min(self.timeout, self.elapsed + timeout)
         while True:
@@ -112,10 +129,7 @@ class Wait:
             if last and timeout is not None:
                 return False
             if last:
-                raise WaitError(
-                    f"Timed out after {self.timeout:.0f} s: {verdict.text}. AWS goes on by itself; run again to see how far "
-                    "it came (nothing is created twice), or raise wait_timeout"
-                )
+                raise WaitTimeoutError(self.timeout, verdict.text)
             self.waited = True
             for observe in self._observers:
                 observe(Progress(self.elapsed, self.timeout, verdict.text))
