@@ -18,6 +18,18 @@ if t.TYPE_CHECKING:
 
 
 @contextlib.contextmanager
+def _on_a_managed_host() -> t.Iterator[None]:
+    """Since ansible-core 2.20 a warning goes to the terminal where anything of the controller was imported."""
+    try:
+        from ansible.module_utils import _internal
+    except ImportError:  # before ansible-core 2.19
+        yield
+    else:
+        with mock.patch.object(_internal, "is_controller", False):
+            yield
+
+
+@contextlib.contextmanager
 def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
     try:
         from ansible.module_utils.testing import patch_module_args
@@ -44,6 +56,7 @@ def run_module(
     printed = io.StringIO()
     internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
     with (
+        _on_a_managed_host(),
         _module_arguments({**arguments, **internal}),
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
