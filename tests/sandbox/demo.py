@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from .sandbox import CHECKOUT, ENVIRONMENT, Sandbox
+from .sandbox import CHECKOUT, ENVIRONMENT, Sandbox, forget_real_account
 
 # An HSM takes ten minutes of virtual time, and a demonstration should take less than one of a person's.
 RATE = 60.0
@@ -51,6 +51,7 @@ class Told:
 def main() -> int:
     """Run the demonstration; 0 when every step succeeded."""
     console = Console(highlight=False, soft_wrap=True)
+    forget_real_account()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="hsmops-demo-") as folder, Sandbox(Path(folder), rate=RATE) as sandbox:

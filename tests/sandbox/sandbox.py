@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import typing as t
@@ -26,6 +27,12 @@ ENVIRONMENT = "dev"
 
 # An HSM takes ten minutes of virtual time: at this rate, a person waits twenty seconds for it.
 DEFAULT_RATE = 30.0
+
+
+def forget_real_account() -> None:
+    """Take the variables that name a real AWS account from this process and the ones that it starts."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
 
 
 class Sandbox:
@@ -103,12 +110,20 @@ class Sandbox:
                     "hsm_region": REGION,
                     "hsm_redis_url": self.redis_url,
                     "hsm_wait_delay": 3,
-                    "hsm_aws": {"endpoint_url": self.aws.url, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY},
+                    "hsm_aws": {
+                        "endpoint_url": self.aws.url,
+                        "access_key": ACCESS_KEY,
+                        "secret_key": SECRET_KEY,
+                        # Whatever profile or session the shell has for a real account does not count here.
+                        "profile": "",
+                        "session_token": "",
+                    },
                 },
                 "hosts": {ENVIRONMENT: {"hsm_cluster_id": self.cluster_id}},
             }
         }
         self.inventory.write_text("---\n" + yaml.safe_dump(inventory, sort_keys=False), encoding="utf-8")
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        lines = ["unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN"]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()]
         lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
         self.environment_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
