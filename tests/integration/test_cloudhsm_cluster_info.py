@@ -27,21 +27,21 @@ def test_nothing_is_an_empty_list(aws, run):
 
 def test_every_page_is_read_and_every_filter_must_match(aws, run):
     aws.set_knobs(quota_clusters=60)
-    made = sorted(aws.lay_out(f"env-{number}", tags={"parity": str(number % 2)}) for number in range(26))
-    aws.set_cluster_state(made[0], "UNINITIALIZED")
+    environments = [aws.lay_out(f"env-{number}", tags={"parity": str(number % 2)}) for number in range(26)]
+    aws.set_cluster_state(environments[1], "UNINITIALIZED")
+    made = sorted(environments)
     vpc_ids = {cluster["cluster_id"]: cluster["vpc_id"] for cluster in run()["clusters"]}
     aws.clear_calls()
 
     assert ids(run()) == made
     assert len(aws.calls("DescribeClusters")) == 2
     assert ids(run(cluster_ids=[made[3], "cluster-abcdefghijk"])) == [made[3]]
-    assert ids(run(states=["UNINITIALIZED"])) == [made[0]]
+    assert ids(run(states=["UNINITIALIZED"])) == [environments[1]]
     assert ids(run(vpc_ids=[vpc_ids[made[4]]])) == [made[4]]
     assert len(ids(run(tags={"parity": 0}))) == 13
-    assert ids(run(tags={"parity": 0, "Name": "env-2"}, states=["ACTIVE"], cluster_ids=made)) == ids(
-        run(tags={"Name": "env-2"})
-    )
-    assert ids(run(states=["ACTIVE"], cluster_ids=[made[0]])) == []
+    assert ids(run(tags={"parity": 0, "Name": "env-2"}, states=["ACTIVE"], cluster_ids=made)) == [environments[2]]
+    assert ids(run(tags={"parity": 1, "Name": "env-2"})) == []
+    assert ids(run(states=["ACTIVE"], cluster_ids=[environments[1]])) == []
 
 
 def test_members(aws, run, cluster_id):
