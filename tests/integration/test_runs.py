@@ -91,9 +91,9 @@ def test_ensure_again_in_check_mode_and_with_diff(empty, play):
 
     made = play("playbooks/ensure_hsm.yml", "-e", "env=dev", "--diff")
     assert recap(made)["changed"] == 1
-    assert re.search(r"dev: 1 HSM: hsm-\w+ ACTIVE in eu-west-1a at 10\.42\.0\.\d+; created 1, in \d\.\d s", made.stdout)
+    assert re.search(r"dev: 1 HSM: hsm-\w+ ACTIVE in eu-west-1a at 10\.42\.0\.\d+; created 1, in [\d.]+ s", made.stdout)
     assert re.search(
-        r"\[dev\] hsm-\w+ \(eu-west-1a, 10\.42\.0\.\d+\) is CREATE_IN_PROGRESS; \d\.\d s of at most 1 h", made.stderr
+        r"\[dev\] hsm-\w+ \(eu-west-1a, 10\.42\.0\.\d+\) is CREATE_IN_PROGRESS; [\d.]+ s of at most 1 h", made.stderr
     )
     assert re.search(r'\+.*"state": "ACTIVE"', made.stdout)
 
