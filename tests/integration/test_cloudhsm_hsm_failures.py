@@ -104,6 +104,7 @@ def test_endpoint_that_does_not_answer(run):
     result = run(endpoint_url=f"http://127.0.0.1:{free_port()}")
 
     assert "No connection: check region and endpoint_url" in result["msg"]
+    assert result["summary"] == "AWS has not shown the cluster, and nothing was changed"
 
 
 @pytest.mark.parametrize("fault", ["drop_answer", "error_after"])

@@ -65,6 +65,7 @@ class Client:
         with self._lock:
             if config is None and key in self._clients:
                 return self._clients[key]
+            # boto3's type hints know each service by a literal name only.
             made = self._session.client(  # type: ignore[call-overload]
                 service,
                 region_name=region,

@@ -84,7 +84,6 @@ class Cluster:
     state: str
     subnet_mapping: t.Mapping[str, str] = field(default_factory=dict)
     hsms: tuple[Hsm, ...] = ()
-    state_message: str = ""
 
     @property
     def activated(self) -> bool:

@@ -49,6 +49,8 @@ def outcome_result(outcome: Outcome, elapsed: float, absent: bool, check_mode: b
 
 def _summary(outcome: Outcome, hsms: list[Hsm], elapsed: float, check_mode: bool) -> str:
     """Say in one line what there is, and what the run did or would do."""
+    if outcome.cluster is None:
+        return "AWS has not shown the cluster, and nothing was changed"
     listed = ", ".join(f"{hsm.hsm_id} {hsm.state} in {hsm.availability_zone} at {hsm.eni_ip}" for hsm in hsms)
     there_is = f"{len(hsms)} HSM{'' if len(hsms) == 1 else 's'}" + (f": {listed}" if listed else "")
     done = [f"created {len(outcome.created)}"] if outcome.created else []
@@ -70,7 +72,7 @@ def outcome_diff(outcome: Outcome, check_mode: bool) -> dict[str, t.Any]:
 def _current_hsms(outcome: Outcome) -> list[Hsm]:
     """The HSMs that stay. What this run has created or had deleted since the last look counts as well."""
     known = outcome.cluster.hsms if outcome.cluster else ()
-    created = [hsm for hsm in outcome.created if hsm not in known and _as_shown(hsm, outcome) is hsm]
+    created = [hsm for hsm in outcome.created if not (outcome.cluster and outcome.cluster.find(hsm))]
     gone = {hsm.hsm_id for hsm in outcome.deleted}
     return [hsm for hsm in (*known, *created) if not hsm.leaving and hsm.hsm_id not in gone]
 

@@ -34,7 +34,6 @@ def to_cluster(cluster: dict[str, t.Any]) -> Cluster:
         state=cluster.get("State", ""),
         subnet_mapping=cluster.get("SubnetMapping", {}),
         hsms=tuple(to_hsm(hsm) for hsm in cluster.get("Hsms", [])),
-        state_message=cluster.get("StateMessage", ""),
     )
 
 

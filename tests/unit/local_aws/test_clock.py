@@ -46,6 +46,7 @@ def test_change_of_rate_does_not_jump() -> None:
 @pytest.mark.parametrize("bad", [-1, float("nan"), float("inf"), True, "1", None])
 def test_never_goes_back(bad: object) -> None:
     clock = VirtualClock(rate=0, start=7)
+    # Some of these are of the wrong type, on purpose: they may come from JSON.
     with pytest.raises(ValueError, match="advance must be"):
         clock.advance(bad)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rate must be"):
