@@ -8,7 +8,7 @@ help: ## List the targets
 demo: ## Show the main job end to end on this machine: nothing is needed, nothing is left
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.demo
 
-sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT)
+sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT, SANDBOX_STATE)
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox
 
 test: ## Run everything that CI runs

@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from pathlib import Path
 
 from .knobs import Knobs, parse_setting
+from .saved import SavedStateError
 from .server import Server
 
 
@@ -19,7 +21,11 @@ def main(arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
-    server = Server(options.host, options.port, options.rate, Knobs().changed(dict(options.set)), options.seed)
+    knobs = Knobs().changed(dict(options.set))
+    try:
+        server = Server(options.host, options.port, options.rate, knobs, options.seed, options.state)
+    except SavedStateError as error:
+        raise SystemExit(f"local_aws: {error}") from error
     print(f"ready {server.url}", flush=True)
     stop.wait()
     server.close()
@@ -42,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KNOB=VALUE",
         help="set a knob, for example hsm_create_seconds=60; may be given several times",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FILE",
+        help="go on from this file if it exists, and leave everything in it at the end (load no file but your own)",
     )
     return parser
 

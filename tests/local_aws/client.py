@@ -9,12 +9,14 @@ import json
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
 
+from .contents.tokens import Token
 from .estate import lay_out
 
 REGION = "eu-west-1"
@@ -102,15 +104,14 @@ class Client:
         """Set some knobs and return all."""
         return self._request("POST", "knobs", values)
 
-    def fault(self, kind: str, operation: str = "*", times: int | None = 1, **attributes: str) -> int:
+    def fault(self, kind: str, operation: str = "*", times: int | None = 1, **attributes: str | float) -> int:
         """Inject a fault and return its number.
 
         Args:
-            kind: `throttle`, `error_before`, `error_after`, `drop_answer`, `deny`, `fail`, or a condition:
-                `no_capacity`, `degraded_hsm`, `no_backup`, `stuck_backup`.
-            operation: CloudHSM operation that a fault of the first six kinds hits; `*` is any.
+            kind: One of `faults.REQUEST_KINDS` or `faults.CONDITION_KINDS`.
+            operation: CloudHSM operation that a request fault hits; `*` is any.
             times: How many times; None until `clear_faults`.
-            attributes: `code` and `message` of the error; `az` of a condition.
+            attributes: See `faults.Fault`: `code`, `message`, `az`, `region`, `cluster_id`, `seconds`.
         """
         body = {"kind": kind, "operation": operation, "times": times, **attributes}
         return self._request("POST", "faults", body)["fault"]
@@ -132,6 +133,32 @@ class Client:
         """Forget the calls so far."""
         self._request("DELETE", "calls")
 
+    def held(self) -> int:
+        """Return how many requests and answers are held on the wire now."""
+        return self._request("GET", "held")["held"]
+
+    def roots(self) -> dict[str, str]:
+        """Return the root certificates, in PEM, of AWS and of the manufacturer, to verify the identity of an HSM with."""
+        return self._request("GET", "roots")
+
+    def trust_anchor(self, cluster_id: str) -> str:
+        """Return the certificate, in PEM, that clients of a cluster keep as `customerCA.crt`."""
+        return self._request("GET", f"clusters/{quote(cluster_id)}/trust-anchor")["TrustAnchor"]
+
+    def create_user(self, cluster_id: str, name: str, password: str, role: str = "crypto-user") -> None:
+        """Create a user in the HSMs of an activated cluster."""
+        body = {"name": name, "role": role, "password": password}
+        self._request("POST", f"clusters/{quote(cluster_id)}/users", body)
+
+    def users(self, cluster_id: str) -> list[dict[str, Any]]:
+        """Return name, role and whether it is locked, of each user in the HSMs of a cluster."""
+        return self._request("GET", f"clusters/{quote(cluster_id)}/users")["users"]
+
+    def token(self, cluster_id: str) -> Token:
+        """Return where PKCS#11 finds the keys of a cluster that has an HSM; this machine's SoftHSM reads them there."""
+        found = self._request("GET", f"clusters/{quote(cluster_id)}/token")
+        return Token(Path(found["conf"]), Path(found["module"]), found["label"])
+
     def set_cluster_state(self, cluster_id: str, state: str) -> None:
         """Put a cluster into any state of the model at once."""
         self._request("POST", f"clusters/{quote(cluster_id)}/state", {"state": state})
@@ -139,6 +166,10 @@ class Client:
     def activate(self, cluster_id: str) -> None:
         """Make a cluster ACTIVE, as InitializeCluster and `cloudhsm-cli cluster activate` would."""
         self.set_cluster_state(cluster_id, "ACTIVE")
+
+    def activate_on_hsm(self, cluster_id: str, password: str) -> None:
+        """Set the admin's password on the HSM of an INITIALIZED cluster, as `cloudhsm-cli cluster activate` does."""
+        self._request("POST", f"clusters/{quote(cluster_id)}/activate", {"password": password})
 
     def replace(self, hsm_id: str, seconds: float = 0) -> str:
         """Replace an HSM as AWS does and return the new HsmId; it is ACTIVE after that many virtual seconds."""
@@ -166,6 +197,10 @@ class Client:
             tags: More tags of the cluster.
         """
         return lay_out(self, name, region, tags or {})
+
+    def save(self) -> None:
+        """Write the state to the file that the local AWS was started with."""
+        self._request("POST", "save", {})
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -8,24 +8,33 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-from .cloudhsm import sidedoor
+from .cloudhsm import initialization, sidedoor
+from .cloudhsm.certificates import aws_root, manufacturer_root
 from .cloudhsm.errors import CloudHsmError
+from .cloudhsm.lookup import live_cluster
 from .cloudhsm.service import CloudHsm
-from .cloudhsm.state import HSM_FAILED
+from .cloudhsm.state import HSM_FAILED, Context
+from .cloudhsm.views import hsm_view
+from .contents.errors import RefusedError
+from .contents.routes import ClusterNow, routes
+from .contents.vault import Vault
 from .wire import StartResponse, read_body, status_line
 
 PREFIX = "/_local/"
 
 
-class RefusedError(Exception):
-    """A control request that cannot be served."""
+@dataclass(frozen=True)
+class FoundCluster:
+    """A cluster as those see it who reach into its HSMs."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    cluster_id: str
+    state: str
+    hsms: list[dict[str, Any]]
 
 
 class Control:
@@ -33,12 +42,18 @@ class Control:
 
     Args:
         service: The CloudHSM service that is controlled.
+        vault: What is inside its HSMs.
         reset_others: Resets every other service.
+
+    Attributes:
+        save: Writes the state to its file; None when there is none.
     """
 
-    def __init__(self, service: CloudHsm, reset_others: Callable[[], None]) -> None:
+    def __init__(self, service: CloudHsm, vault: Vault, reset_others: Callable[[], None]) -> None:
         self._service = service
+        self._vault = vault
         self._reset_others = reset_others
+        self.save: Callable[[], None] | None = None
         self._routes: list[tuple[str, str, Callable[..., Any]]] = [
             ("GET", "health", self._health),
             ("GET", "clock", self._read_clock),
@@ -50,10 +65,15 @@ class Control:
             ("DELETE", "faults", self._clear_faults),
             ("GET", "calls", self._read_calls),
             ("DELETE", "calls", self._clear_calls),
+            ("GET", "held", self._read_held),
+            ("GET", "roots", self._read_roots),
+            ("GET", "clusters/([^/]+)/trust-anchor", self._read_trust_anchor),
             ("POST", "clusters/([^/]+)/state", self._set_cluster_state),
             ("POST", "hsms/([^/]+)/replace", self._replace_hsm),
             ("POST", "hsms/([^/]+)/degrade", self._degrade_hsm),
             ("POST", "reset", self._reset),
+            ("POST", "save", self._save),
+            *((method, path, partial(self._inside, handler)) for method, path, handler in routes(self._activated)),
         ]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -135,6 +155,18 @@ class Control:
         self._service.calls.clear()
         return {}
 
+    def _read_held(self, _query: dict[str, str]) -> dict[str, int]:
+        return {"held": self._service.held}
+
+    def _read_roots(self, _query: dict[str, str]) -> dict[str, str]:
+        return {"aws": aws_root().pem, "manufacturer": manufacturer_root().pem}
+
+    def _read_trust_anchor(self, cluster_id: str, _query: dict[str, str]) -> dict[str, str]:
+        claim = self._service.where_it_is(cluster_id, lambda ctx, found: live_cluster(ctx, found).claim)
+        if claim is None:
+            raise RefusedError(409, f"cluster {cluster_id} is not initialized")
+        return {"TrustAnchor": claim.trust_anchor}
+
     def _set_cluster_state(self, cluster_id: str, body: dict[str, Any]) -> dict[str, str]:
         _only(body, "state")
         state = body.get("state")
@@ -159,6 +191,34 @@ class Control:
             raise ValueError(f"message must be a text, not {message!r}")
         self._service.where_it_is(hsm_id, lambda ctx, found: sidedoor.degrade_hsm(ctx, found, message))
         return {"HsmId": hsm_id}
+
+    def _inside(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+        """Reach into the HSMs; the last argument is the body, and nothing else happens meanwhile."""
+        *groups, body = arguments
+        with self._service.settled():
+            return handler(self._vault, self._find, *groups, body=body)
+
+    def _find(self, cluster_id_or_address: str) -> ClusterNow:
+        found = self._service.everywhere(lambda ctx: _clusters_at(ctx, cluster_id_or_address))
+        if not found:
+            raise RefusedError(
+                404, f"there is no cluster {cluster_id_or_address}, and no ACTIVE HSM at such an address"
+            )
+        if len(found) > 1:
+            raise RefusedError(409, f"several clusters have an HSM at {cluster_id_or_address}: name the cluster")
+        return found[0]
+
+    def _activated(self, cluster_id: str) -> None:
+        self._service.where_it_is(
+            cluster_id, lambda ctx, found: initialization.activated(ctx, live_cluster(ctx, found))
+        )
+
+    def _save(self, body: dict[str, Any]) -> dict[str, Any]:
+        _only(body)
+        if self.save is None:
+            raise RefusedError(409, "no file to save to: start the local AWS with --state FILE")
+        self.save()
+        return {}
 
     def _reset(self, body: dict[str, Any]) -> dict[str, Any]:
         _only(body, "cloudhsm_only")
@@ -185,3 +245,12 @@ def _only(body: dict[str, Any], *names: str) -> None:
     unknown = sorted(set(body) - set(names))
     if unknown:
         raise ValueError(f"unknown: {', '.join(unknown)}; known here: {', '.join(names) or 'nothing'}")
+
+
+def _clusters_at(ctx: Context, cluster_id_or_address: str) -> list[ClusterNow]:
+    found: list[ClusterNow] = []
+    for cluster in ctx.store.clusters.values():
+        hsms = [hsm_view(hsm, ctx.now) for hsm in cluster.active_hsms(ctx.now)]
+        if cluster_id_or_address in (cluster.cluster_id, *(hsm["EniIp"] for hsm in hsms)):
+            found.append(FoundCluster(cluster.cluster_id, cluster.state(ctx.now) or "", hsms))
+    return found

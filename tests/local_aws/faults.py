@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,12 +18,18 @@ REQUEST_KINDS = {
     "drop_answer": "the effect happens, then the connection closes without an answer",
     "deny": "CloudHsmAccessDeniedException (or the code given), no effect",
     "fail": "the code and message given, no effect",
+    "hold": "the request is held on the wire for `seconds` of virtual time before AWS sees it",
+    "hold_answer": "the effect happens, and the answer is held on the wire for `seconds` of virtual time",
 }
+# They strike beside the other kinds, not instead of them.
+HOLDS = ("hold", "hold_answer")
 CONDITION_KINDS = {
     "no_capacity": "CreateHsm finds no capacity in the Availability Zone `az`",
     "degraded_hsm": "an HSM that is created ends DEGRADED",
+    "busy_address": "CreateHsm finds the address that it names taken",
     "no_backup": "DeleteHsm makes no backup",
     "stuck_backup": "a backup stays CREATE_IN_PROGRESS",
+    "failed_copy": "CopyBackupToRegion ends DELETED",
 }
 DEFAULT_CODES = {
     "throttle": "ThrottlingException",
@@ -49,7 +55,10 @@ class Fault:
         times: How many times it strikes; None is until it is cleared.
         code: Error code of `deny` and `fail`.
         message: Error text of a request fault.
-        az: Availability Zone of `no_capacity`; None is every one.
+        az: Only in this Availability Zone (`no_capacity`, `degraded_hsm`, `busy_address`).
+        seconds: Virtual seconds of `hold` and `hold_answer`.
+        region: Only in this Region.
+        cluster_id: Only for this cluster; a request fault strikes requests that name it.
     """
 
     kind: str
@@ -58,20 +67,31 @@ class Fault:
     code: str | None = None
     message: str | None = None
     az: str | None = None
+    seconds: float | None = None
+    region: str | None = None
+    cluster_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in REQUEST_KINDS and self.kind not in CONDITION_KINDS:
+        if self.kind not in (*REQUEST_KINDS, *CONDITION_KINDS):
             raise ValueError(f"kind must be one of {', '.join([*REQUEST_KINDS, *CONDITION_KINDS])}, not {self.kind!r}")
         if self.times is not None and (
             isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1
         ):
             raise ValueError(f"times must be a whole number, 1 or more, or null, not {self.times!r}")
-        for name in ("operation", "code", "message", "az"):
+        for name in ("operation", "code", "message", "az", "region", "cluster_id"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "operation"):
                 raise ValueError(f"{name} must be a text, not {value!r}")
         if self.kind == "fail" and not self.code:
             raise ValueError("fail needs a code")
+        if (self.kind in HOLDS) != (self.seconds is not None):
+            raise ValueError(f"seconds is for {' and '.join(HOLDS)}, which need it")
+        if self.seconds is not None and (
+            isinstance(self.seconds, bool)
+            or not isinstance(self.seconds, (int, float))
+            or not 0 < self.seconds < math.inf
+        ):
+            raise ValueError(f"seconds must be a number above 0, not {self.seconds!r}")
 
     @property
     def error(self) -> tuple[str, str]:
@@ -85,7 +105,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._numbers = itertools.count(1)
+        self._number = 0
         self._waiting: dict[int, tuple[Fault, int | None]] = {}
 
     def add(self, values: Mapping[str, Any]) -> int:
@@ -101,9 +121,9 @@ class Faults:
             raise ValueError("a fault needs a kind")
         fault = Fault(**values)
         with self._lock:
-            number = next(self._numbers)
-            self._waiting[number] = (fault, fault.times)
-        return number
+            self._number += 1
+            self._waiting[self._number] = (fault, fault.times)
+            return self._number
 
     def clear(self) -> None:
         """Forget every fault."""
@@ -117,13 +137,34 @@ class Faults:
                 {"fault": number, **asdict(fault), "times": left} for number, (fault, left) in self._waiting.items()
             ]
 
-    def take_request_fault(self, operation: str) -> Fault | None:
-        """Use up one strike of the oldest request fault for an operation."""
-        return self._take(lambda fault: fault.kind in REQUEST_KINDS and fault.operation in ("*", operation))
+    def take_request_fault(self, operation: str, region: str, cluster_id: str | None) -> Fault | None:
+        """Use up one strike of the oldest request fault for a request that is not a hold."""
+        return self._take(
+            lambda fault: (
+                fault.kind in REQUEST_KINDS
+                and fault.kind not in HOLDS
+                and _is_about(fault, operation, region, cluster_id)
+            )
+        )
 
-    def take_condition(self, kind: str, az: str | None = None) -> bool:
+    def take_hold(self, kind: str, operation: str, region: str, cluster_id: str | None) -> float:
+        """Use up one strike of a hold, and return its virtual seconds; 0 when there was none."""
+        fault = self._take(lambda fault: fault.kind == kind and _is_about(fault, operation, region, cluster_id))
+        return float(fault.seconds or 0) if fault else 0.0
+
+    def take_condition(self, kind: str, region: str, cluster_id: str | None, az: str | None = None) -> bool:
         """Use up one strike of a condition; True when there was one."""
-        return self._take(lambda fault: fault.kind == kind and fault.az in (None, az)) is not None
+        return (
+            self._take(
+                lambda fault: (
+                    fault.kind == kind
+                    and fault.az in (None, az)
+                    and fault.region in (None, region)
+                    and fault.cluster_id in (None, cluster_id)
+                )
+            )
+            is not None
+        )
 
     def _take(self, matches: Any) -> Fault | None:
         with self._lock:
@@ -137,3 +178,11 @@ class Faults:
                         self._waiting[number] = (fault, left - 1)
                 return fault
         return None
+
+
+def _is_about(fault: Fault, operation: str, region: str, cluster_id: str | None) -> bool:
+    return (
+        fault.operation in ("*", operation)
+        and fault.region in (None, region)
+        and fault.cluster_id in (None, cluster_id)
+    )

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 from werkzeug.serving import make_server
 
+from . import saved
 from .app import LocalAwsApplication
 from .clock import VirtualClock
 from .knobs import Knobs
@@ -26,22 +29,44 @@ class Server:
         rate: Virtual seconds per real second.
         knobs: Settings at start.
         seed: Seed of CloudHSM's ids, None for others at every start.
+        state: File to go on from, if it exists, and to leave the state in at the end and on demand. What it holds goes
+            before `knobs` and `seed`.
+
+    Raises:
+        SavedStateError: The file cannot be loaded.
     """
 
-    def __init__(self, host: str, port: int, rate: float, knobs: Knobs, seed: int | None = None) -> None:
-        self.clock = VirtualClock(rate)
-        application = LocalAwsApplication(self.clock, knobs, seed)
+    def __init__(
+        self, host: str, port: int, rate: float, knobs: Knobs, seed: int | None = None, state: Path | None = None
+    ) -> None:
+        self._state = state
+        before = saved.read(state) if state and state.exists() else None
+        self.clock = VirtualClock(rate, start=before["now"] if before else None)
+        self._folder = tempfile.TemporaryDirectory(prefix="local-aws-")
+        self._application = application = LocalAwsApplication(self.clock, knobs, seed, Path(self._folder.name))
         self.service = application.service
+        if before:
+            application.load(before)
+        if state:
+            application.control.save = self.save
         self._http = make_server(host, port, application, threaded=True, request_handler=_handler(self.clock))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         self.url = f"http://{host}:{self._http.server_port}"
 
+    def save(self) -> None:
+        """Write the state to its file, if there is one."""
+        if self._state:
+            saved.write(self._state, self._application.dump())
+
     def close(self) -> None:
-        """Stop serving and let go of the port."""
+        """Stop serving and let go of the port, and of the requests that are held."""
+        self.clock.close()
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
+        self.save()
+        self._folder.cleanup()
 
 
 def _handler(clock: VirtualClock) -> type[MotoRequestHandler]:

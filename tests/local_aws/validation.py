@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hsmops.cloudhsm project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""Requests against the constraints of botocore's model of CloudHSM v2.
+"""Requests against the constraints of botocore's model of a service.
 
 botocore's client checks required members, types and minimums, and lets patterns, enums and maximums through; the
 service has to refuse those.
@@ -9,8 +9,10 @@ service has to refuse those.
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -26,13 +28,15 @@ from botocore.model import (
 
 from .cloudhsm.errors import invalid
 
-PYTHON_TYPES: dict[str, type] = {
+PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "structure": dict,
     "map": dict,
     "list": list,
     "string": str,
     "integer": int,
     "boolean": bool,
+    "blob": str,
+    "timestamp": (int, float),
 }
 # One code point of the private use area stands for all non-ASCII characters of a Unicode category.
 CATEGORIES = {
@@ -43,11 +47,21 @@ CATEGORIES = {
 NO_CATEGORY = "\uffff"
 
 
-class Model:
-    """The operations of CloudHSM v2 and what their input may be."""
+class MismatchError(Exception):
+    """A request is not what the model says; the message names the member."""
 
-    def __init__(self) -> None:
-        self._service = ServiceModel(Loader().load_service_model("cloudhsmv2", "service-2"))
+
+class Model:
+    """The operations of a service and what their input may be.
+
+    Args:
+        service: Name as boto3 has it.
+        error: Makes the service's error for a text.
+    """
+
+    def __init__(self, service: str = "cloudhsmv2", error: Callable[[str], Exception] = invalid) -> None:
+        self._service = ServiceModel(Loader().load_service_model(service, "service-2"))
+        self._error = error
 
     @property
     def operations(self) -> list[str]:
@@ -56,25 +70,30 @@ class Model:
 
     @property
     def cluster_states(self) -> list[str]:
-        """States that a cluster can be in."""
+        """States that a cluster of CloudHSM can be in."""
         return list(self._service.shape_for("ClusterState").metadata["enum"])
 
     def check(self, operation: str, request: Any) -> dict[str, Any]:
-        """Return the request without members that are null.
+        """Return the request without members that are null, and with blobs as bytes.
 
         Raises:
-            CloudHsmError: Something is missing, unknown, of the wrong type or outside its constraint; the message
-                names the member.
+            Exception: The service's error. Something is missing, unknown, of the wrong type or outside its
+                constraint; the message names the member.
         """
         shape: Any = self._service.operation_model(operation).input_shape
-        return _check(shape, request, "")
+        try:
+            return _check(shape, request, "")
+        except MismatchError as mismatch:
+            raise self._error(str(mismatch)) from None
 
 
 def _check(shape: Shape, value: Any, name: str) -> Any:
     if not _has_type(shape.type_name, value):
-        raise invalid(f"{name or 'The request'} must be of type {shape.type_name}.")
+        raise MismatchError(f"{name or 'The request'} must be of type {shape.type_name}.")
     if isinstance(shape, StructureShape):
         return _check_structure(shape, value, name)
+    if shape.type_name == "blob":
+        value = _decode(value, name)
     _check_size(shape, value, name)
     if isinstance(shape, ListShape):
         return [_check(shape.member, item, f"{name}[{index}]") for index, item in enumerate(value)]
@@ -98,28 +117,35 @@ def _check_structure(shape: StructureShape, value: dict[str, Any], name: str) ->
     given = {member: inner for member, inner in value.items() if inner is not None}
     for member in given:
         if member not in shape.members:
-            raise invalid(f"{prefix}{member} is not a member of this request.")
+            raise MismatchError(f"{prefix}{member} is not a member of this request.")
     for member in shape.required_members:
         if member not in given:
-            raise invalid(f"{prefix}{member} is required.")
+            raise MismatchError(f"{prefix}{member} is required.")
     return {member: _check(shape.members[member], inner, f"{prefix}{member}") for member, inner in given.items()}
 
 
+def _decode(value: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        raise MismatchError(f"{name} must be base64.") from None
+
+
 def _check_size(shape: Shape, value: Any, name: str) -> None:
-    size = value if shape.type_name in ("integer", "boolean") else len(value)
+    size = value if shape.type_name in ("integer", "boolean", "timestamp") else len(value)
     what = "" if shape.type_name == "integer" else "the length of "
     if "min" in shape.metadata and size < shape.metadata["min"]:
-        raise invalid(f"{name}: {what}the value must be at least {shape.metadata['min']}.")
+        raise MismatchError(f"{name}: {what}the value must be at least {shape.metadata['min']}.")
     if "max" in shape.metadata and size > shape.metadata["max"]:
-        raise invalid(f"{name}: {what}the value must be at most {shape.metadata['max']}.")
+        raise MismatchError(f"{name}: {what}the value must be at most {shape.metadata['max']}.")
 
 
 def _check_text(shape: StringShape, value: str, name: str) -> None:
     if shape.enum and value not in shape.enum:
-        raise invalid(f"{name} must be one of {', '.join(shape.enum)}.")
+        raise MismatchError(f"{name} must be one of {', '.join(shape.enum)}.")
     pattern = shape.metadata.get("pattern")
     if pattern and not matches(pattern, value):
-        raise invalid(f"{name} must match {pattern}.")
+        raise MismatchError(f"{name} must match {pattern}.")
 
 
 def matches(pattern: str, value: str) -> bool:

@@ -20,6 +20,10 @@ from .cloudhsm.errors import (
     CloudHsmError,
 )
 from .cloudhsm.service import CloudHsm, DroppedAnswerError, Request
+from .cloudhsm.state import Context
+from .cloudhsm.tags import tags_of
+from .iam.guard import Guard
+from .iam.request import SignedRequest, headers_of
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -67,11 +71,13 @@ class CloudHsmWire:
     Args:
         service: The service.
         account_of: Gives the account of an access key id and an `x-moto-account-id` header.
+        guard: Says who may do what.
     """
 
-    def __init__(self, service: CloudHsm, account_of: Callable[[str, str | None], str]) -> None:
+    def __init__(self, service: CloudHsm, account_of: Callable[[str, str | None], str], guard: Guard) -> None:
         self._service = service
         self._account_of = account_of
+        self._guard = guard
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request.
@@ -81,12 +87,15 @@ class CloudHsmWire:
         """
         if environ.get("PATH_INFO", "").startswith(CBOR_PREFIX):
             return _refuse_cbor(start_response)
+        headers = []
         try:
-            body = self._service.call(self._decode(environ))
+            body = self._serve(environ)
             status = 200
         except CloudHsmError as error:
-            body = {"__type": error.code, "Message": error.message}
+            knobs = self._service.knobs
+            body = {"__type": knobs.error_type_prefix + error.code, "Message": error.message}
             status = STATUSES.get(error.code, 400)
+            headers = [("x-amzn-ErrorType", error.code)] if knobs.error_type_header else []
         except DroppedAnswerError as dropped:
             raise ConnectionAbortedError("answer dropped on demand") from dropped
         except Exception as error:
@@ -94,15 +103,38 @@ class CloudHsmWire:
             body = {"__type": "InternalFailure", "Message": f"Fault of the local AWS: {error!r}"}
             status = 500
         content = json.dumps(body).encode()
-        start_response(status_line(status), _headers(CONTENT_TYPE, content))
+        start_response(status_line(status), _headers(CONTENT_TYPE, content) + headers)
         return [content]
 
-    def _decode(self, environ: dict[str, Any]) -> Request:
-        credential = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
-        if credential is None:
-            raise CloudHsmError("MissingAuthenticationTokenException", "Missing Authentication Token")
+    def _serve(self, environ: dict[str, Any]) -> dict[str, Any]:
+        body = read_body(environ)
+        request = self._decode(environ, body)
+        arrived = self._service.clock.now()
+        access_key = _credential(environ)["key"]
+
+        def authorize(ctx: Context) -> None:
+            signed = SignedRequest(
+                method=environ["REQUEST_METHOD"],
+                path=environ.get("PATH_INFO", "/"),
+                query=environ.get("QUERY_STRING", ""),
+                headers=headers_of(environ),
+                body=body,
+                operation=request.operation,
+                parameters=request.parameters,
+                account=request.account,
+                region=request.region,
+                access_key=access_key,
+                arrived=arrived,
+                now=ctx.now,
+            )
+            self._guard.check(signed, ctx.knobs, lambda arn: tags_of(ctx, arn))
+
+        return self._service.call(request, authorize)
+
+    def _decode(self, environ: dict[str, Any], body: bytes) -> Request:
+        credential = _credential(environ)
         try:
-            parameters = json.loads(read_body(environ) or b"{}")
+            parameters = json.loads(body or b"{}")
         except ValueError:
             raise CloudHsmError("SerializationException", "The request is not JSON.") from None
         return Request(
@@ -112,6 +144,13 @@ class CloudHsmWire:
             region=credential["region"],
             signed=environ.get("HTTP_X_AMZ_DATE"),
         )
+
+
+def _credential(environ: dict[str, Any]) -> re.Match[str]:
+    credential = CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if credential is None:
+        raise CloudHsmError("MissingAuthenticationTokenException", "Missing Authentication Token")
+    return credential
 
 
 def _headers(content_type: str, content: bytes) -> list[tuple[str, str]]:

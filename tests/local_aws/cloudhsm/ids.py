@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
-HEX = "0123456789abcdef"
 
 
 class Ids:
     """Makes ids that never repeat.
 
-    Real ids are 11 letters of lower-case base32 after the prefix (recorded); network interfaces have 17 hexadecimal
-    digits (documented).
+    Real ids are 11 letters of lower-case base32 after the prefix (recorded).
 
     Args:
         seed: With the same seed the same ids come in the same order. Default: others at every start.
@@ -25,11 +22,12 @@ class Ids:
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed)
         self._made: set[str] = set()
-        self._numbers = itertools.count(1)
+        self._number = 0
 
     def number(self) -> int:
         """Return the next number of the order of creation."""
-        return next(self._numbers)
+        self._number += 1
+        return self._number
 
     def cluster(self) -> str:
         """Return a new cluster id."""
@@ -42,10 +40,6 @@ class Ids:
     def backup(self) -> str:
         """Return a new backup id."""
         return self._new("backup-", BASE32, 11)
-
-    def eni(self) -> str:
-        """Return a new network interface id."""
-        return self._new("eni-", HEX, 17)
 
     def _new(self, prefix: str, alphabet: str, length: int) -> str:
         while True:

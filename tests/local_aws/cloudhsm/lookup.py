@@ -30,8 +30,16 @@ def live_cluster(ctx: Context, cluster_id: str) -> Cluster:
     """
     cluster = ctx.store.clusters.get(cluster_id)
     if cluster is None or cluster.state(ctx.now) == DELETED:
-        raise not_found(cluster_id)
+        raise not_found(cluster_id, ctx.knobs.unknown_id_code)
     return cluster
+
+
+def backup_exists(ctx: Context, backup: Backup) -> bool:
+    """True while a backup is listed, also for a while as DELETED."""
+    if backup.shown_from > ctx.now:
+        return False
+    gone = backup.status.entered(ctx.now) + ctx.knobs.deleted_backup_listed_seconds
+    return backup.state(ctx.now) != DELETED or ctx.now <= gone
 
 
 def live_backup(ctx: Context, backup_id: str) -> Backup:
@@ -41,19 +49,22 @@ def live_backup(ctx: Context, backup_id: str) -> Backup:
         CloudHsmError: There is none of that id.
     """
     backup = ctx.store.backups.get(backup_id)
-    if backup is None or backup.created > ctx.now:
-        raise not_found(backup_id)
+    if backup is None or backup.shown_from > ctx.now or backup.state(ctx.now) == DELETED:
+        raise not_found(backup_id, ctx.knobs.unknown_id_code)
     return backup
 
 
-def filtered(items: list[T], filters: dict[str, list[str]] | None, members: dict[str, Callable[[T], Any]]) -> list[T]:
+def filtered(
+    ctx: Context, items: list[T], filters: dict[str, list[str]] | None, members: dict[str, Callable[[T], Any]]
+) -> list[T]:
     """Return the items that pass every filter; one of a filter's values is enough.
 
     Raises:
         CloudHsmError: A filter's name is not one of the operation's (inferred: the real behaviour is unknown).
     """
     for name, values in (filters or {}).items():
-        if name not in members:
+        if name in members:
+            items = [item for item in items if members[name](item) in values]
+        elif not ctx.knobs.unknown_filter_accepted:
             raise invalid(f"Filters: '{name}' is not a supported filter; use {', '.join(sorted(members))}.")
-        items = [item for item in items if members[name](item) in values]
     return items

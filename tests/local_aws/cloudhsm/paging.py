@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from .errors import invalid
+from .state import Context
 
 T = TypeVar("T")
 
 
 def page(
+    ctx: Context,
     items: Sequence[T],
     key: Callable[[T], tuple[float, ...]],
     request: dict[str, Any],
@@ -30,6 +32,7 @@ def page(
     shown twice nor skipped.
 
     Args:
+        ctx: The request's context.
         items: All items of the answer, in any order.
         key: What they are sorted by; numbers that never change.
         request: The request, with `NextToken`, `MaxResults` and whatever the list depends on.
@@ -40,16 +43,18 @@ def page(
         The items of the page and the token of the next one, None after the last.
 
     Raises:
-        CloudHsmError: The token is not one of ours, or belongs to another request.
+        CloudHsmError: The token is not one of ours, belongs to another request, or is too old (a knob; unknown).
     """
     scope = _scope(request)
     rest = sorted(items, key=key, reverse=descending)
     if request.get("NextToken"):
-        last = _read(request["NextToken"], scope)
+        last, issued = _read(request["NextToken"], scope)
+        if ctx.knobs.page_token_seconds and ctx.now - issued > ctx.knobs.page_token_seconds:
+            raise invalid("The value of NextToken has expired.")
         rest = [item for item in rest if (key(item) < last if descending else key(item) > last)]
     limit = request.get("MaxResults") or default
     shown = rest[:limit]
-    return shown, _write(key(shown[-1]), scope) if len(rest) > limit else None
+    return shown, _write(key(shown[-1]), scope, ctx.now) if len(rest) > limit else None
 
 
 def _scope(request: dict[str, Any]) -> str:
@@ -57,15 +62,15 @@ def _scope(request: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _write(last: tuple[float, ...], scope: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([scope, *last]).encode()).decode()
+def _write(last: tuple[float, ...], scope: str, issued: float) -> str:
+    return base64.urlsafe_b64encode(json.dumps([scope, issued, *last]).encode()).decode()
 
 
-def _read(token: str, scope: str) -> tuple[float, ...]:
+def _read(token: str, scope: str) -> tuple[tuple[float, ...], float]:
     try:
-        found, *last = json.loads(base64.urlsafe_b64decode(token.encode()))
+        found, issued, *last = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, TypeError, binascii.Error):
         raise invalid("The value of NextToken is not valid.") from None
-    if found != scope or not all(isinstance(number, (int, float)) for number in last):
+    if found != scope or not all(isinstance(number, (int, float)) for number in (issued, *last)):
         raise invalid("The value of NextToken does not belong to this request.")
-    return tuple(last)
+    return tuple(last), issued

@@ -6,35 +6,53 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..agenda import Agenda
 from ..calls import Call, CallLog
-from ..clock import VirtualClock
+from ..clock import ClockClosedError, VirtualClock
 from ..faults import Fault, Faults
 from ..knobs import Knobs
 from ..validation import Model
-from .backups import describe_backups
-from .clusters import create_cluster, delete_cluster, describe_clusters
-from .errors import UNKNOWN_OPERATION, CloudHsmError, invalid, not_found
-from .hsms import create_hsm, delete_hsm
+from . import backup_operations, backups, clusters, hsms, initialization, policies, tags
+from .errors import UNKNOWN_OPERATION, CloudHsmError, not_found
 from .ids import Ids
-from .state import Context, Network, Store
-from .tags import list_tags, tag_resource, untag_resource
+from .state import Contents, Context, Network, Store
 
 T = TypeVar("T")
 
 OPERATIONS: dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]] = {
-    "CreateCluster": create_cluster,
-    "CreateHsm": create_hsm,
-    "DeleteCluster": delete_cluster,
-    "DeleteHsm": delete_hsm,
-    "DescribeBackups": describe_backups,
-    "DescribeClusters": describe_clusters,
-    "ListTags": list_tags,
-    "TagResource": tag_resource,
-    "UntagResource": untag_resource,
+    "CopyBackupToRegion": backup_operations.copy_backup_to_region,
+    "CreateCluster": clusters.create_cluster,
+    "CreateHsm": hsms.create_hsm,
+    "DeleteBackup": backup_operations.delete_backup,
+    "DeleteCluster": clusters.delete_cluster,
+    "DeleteHsm": hsms.delete_hsm,
+    "DeleteResourcePolicy": policies.delete_resource_policy,
+    "DescribeBackups": backup_operations.describe_backups,
+    "DescribeClusters": clusters.describe_clusters,
+    "GetResourcePolicy": policies.get_resource_policy,
+    "InitializeCluster": initialization.initialize_cluster,
+    "ListTags": tags.list_tags,
+    "ModifyBackupAttributes": backup_operations.modify_backup_attributes,
+    "ModifyCluster": clusters.modify_cluster,
+    "PutResourcePolicy": policies.put_resource_policy,
+    "RestoreBackup": backup_operations.restore_backup,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+}
+# What happens by itself, by the kind of the agenda's events.
+EVENTS: dict[str, Callable[..., None]] = {
+    "activation_seen": initialization.activation_seen,
+    "backup_deleted": backups.forget_contents,
+    "cluster_deleted": clusters.let_go,
+    "eni_released": lambda ctx, eni_id: ctx.network.delete_interface(eni_id),
+    "expire": backups.expire,
+    "hsm_active": hsms.became_active,
+    "periodic_backup": backups.back_up_periodically,
 }
 
 
@@ -60,6 +78,13 @@ class Request:
     region: str
     signed: str | None
 
+    @property
+    def cluster_id(self) -> str | None:
+        """The cluster that the request names, if it names one; the operations about tags call it ResourceId."""
+        given = self.parameters if isinstance(self.parameters, dict) else {}
+        named = given.get("ClusterId", given.get("ResourceId"))
+        return named if isinstance(named, str) else None
+
 
 class CloudHsm:
     """CloudHSM v2 in every account and Region.
@@ -71,21 +96,37 @@ class CloudHsm:
         knobs: Settings at start, and again after `reset`.
         seed: Seed of the ids, None for others at every start.
         network: Gives the EC2 of an account and Region.
+        contents: What is inside the HSMs.
     """
 
     def __init__(
-        self, clock: VirtualClock, knobs: Knobs, seed: int | None, network: Callable[[str, str], Network]
+        self,
+        clock: VirtualClock,
+        knobs: Knobs,
+        seed: int | None,
+        network: Callable[[str, str], Network],
+        contents: Contents,
     ) -> None:
         self.clock = clock
-        self.faults = Faults()
+        self._faults = Faults()
         self.calls = CallLog()
         self._initial_knobs = knobs
         self._knobs = knobs
         self._ids = Ids(seed)
         self._network = network
+        self.contents = contents
+        self.agenda = Agenda()
         self.model = Model()
         self._stores: dict[tuple[str, str], Store] = {}
-        self._lock = threading.Lock()
+        # Whoever holds it may look something up through the methods below.
+        self._lock = threading.RLock()
+        self._held = 0
+
+    @property
+    def faults(self) -> Faults:
+        """The faults. Whatever is due happens before anybody gets hold of them: a new fault strikes nothing of the past."""
+        with self.settled():
+            return self._faults
 
     @property
     def knobs(self) -> Knobs:
@@ -93,35 +134,92 @@ class CloudHsm:
         return self._knobs
 
     def set_knobs(self, values: Mapping[str, Any]) -> Knobs:
-        """Change some settings and return all.
+        """Change some settings, after everything has happened that is due, and return all.
 
         Raises:
             ValueError: A name is unknown or a value is of the wrong kind; nothing has changed.
         """
-        with self._lock:
+        with self.settled():
             self._knobs = self._knobs.changed(values)
             return self._knobs
 
     def reset(self) -> None:
-        """Forget clusters, HSMs, backups, faults and calls, and set the knobs back; the clock goes on."""
+        """Forget clusters, HSMs, backups, faults and calls, and set the knobs back; the clock goes on.
+
+        What they have in EC2 goes too, and what is in the HSMs.
+        """
         with self._lock:
+            for (account, region), store in self._stores.items():
+                self._free(self._network(account, region), store)
             self._stores.clear()
+            self.agenda.clear()
+            self.contents.reset()
             self._knobs = self._initial_knobs
-            self.faults.clear()
+            self._faults.clear()
             self.calls.clear()
 
-    def call(self, request: Request) -> dict[str, Any]:
+    @property
+    def held(self) -> int:
+        """How many requests and answers are held on the wire now."""
+        return self._held
+
+    @contextmanager
+    def settled(self) -> Iterator[float]:
+        """Let everything happen that is due, and then nothing else meanwhile; gives the time up to which it has."""
+        with self._lock:
+            now = self.clock.now()
+            self._settle(now)
+            yield now
+
+    def call(self, request: Request, authorize: Callable[[Context], None]) -> dict[str, Any]:
         """Carry out a request and return the answer's body.
+
+        Args:
+            request: The request.
+            authorize: Refuses callers that may not send it, given the context.
 
         Raises:
             CloudHsmError: The answer is an error.
             DroppedAnswerError: No answer may be sent.
         """
-        with self._lock:
-            ctx = self._context(request.account, request.region)
+        self._hold("hold", request)
+        try:
+            return self._call(request, authorize)
+        finally:
+            self._hold("hold_answer", request)
+
+    def where_it_is(self, resource_id: str, action: Callable[[Context, str], T]) -> T:
+        """Do something with a cluster or an HSM in the account and Region that has it.
+
+        Raises:
+            CloudHsmError: None of them has it.
+        """
+        with self.settled() as now:
+            for account, region in list(self._stores):
+                try:
+                    return action(self._context(account, region, now), resource_id)
+                except CloudHsmError:
+                    continue
+        raise not_found(resource_id)
+
+    def everywhere(self, action: Callable[[Context], list[T]]) -> list[T]:
+        """Gather what there is in all accounts and Regions."""
+        with self.settled() as now:
+            return [
+                found for account, region in list(self._stores) for found in action(self._context(account, region, now))
+            ]
+
+    def in_account(self, account: str, region: str, action: Callable[[Context], T]) -> T:
+        """Do something in an account and Region."""
+        with self.settled() as now:
+            return action(self._context(account, region, now))
+
+    def _call(self, request: Request, authorize: Callable[[Context], None]) -> dict[str, Any]:
+        with self.settled() as now:
+            ctx = self._context(request.account, request.region, now)
             outcome = "ok"
             try:
-                return self._answer(ctx, request)
+                return self._answer(ctx, request, authorize)
             except CloudHsmError as error:
                 outcome = error.code
                 raise
@@ -141,29 +239,65 @@ class CloudHsm:
                     )
                 )
 
-    def where_it_is(self, resource_id: str, action: Callable[[Context, str], T]) -> T:
-        """Do something with a cluster or an HSM in the account and Region that has it.
-
-        Raises:
-            CloudHsmError: None of them has it.
-        """
+    def _hold(self, kind: str, request: Request) -> None:
+        seconds = self._faults.take_hold(kind, request.operation, request.region, request.cluster_id)
+        if not seconds:
+            return
+        until = self.clock.now() + seconds
         with self._lock:
-            for account, region in list(self._stores):
-                try:
-                    return action(self._context(account, region), resource_id)
-                except CloudHsmError:
-                    continue
-        raise not_found(resource_id)
+            self._held += 1
+        try:
+            self.clock.wait_until(until)
+        except ClockClosedError as closed:
+            raise DroppedAnswerError from closed
+        finally:
+            with self._lock:
+                self._held -= 1
 
-    def _context(self, account: str, region: str) -> Context:
-        store = self._stores.setdefault((account, region), Store())
-        network = self._network(account, region)
-        return Context(account, region, self.clock.now(), self._knobs, self.faults, self._ids, network, store)
+    def _settle(self, now: float) -> None:
+        while event := self.agenda.pop_due(now):
+            ctx = self._context(event.account, event.region, event.at)
+            EVENTS[event.kind](ctx, *event.subjects)
 
-    def _answer(self, ctx: Context, request: Request) -> dict[str, Any]:
+    def dump(self) -> dict[str, Any]:
+        """Return everything that is to outlive a restart, for pickling under the caller's hold of `settled`."""
+        return {"knobs": self._knobs, "stores": self._stores, "ids": self._ids, "agenda": self.agenda}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take over what `dump` returned."""
+        with self._lock:
+            self._knobs, self._stores = saved["knobs"], saved["stores"]
+            self._ids, self.agenda = saved["ids"], saved["agenda"]
+
+    def _context(self, account: str, region: str, now: float) -> Context:
+        return Context(
+            account=account,
+            region=region,
+            now=now,
+            knobs=self._knobs,
+            faults=self._faults,
+            ids=self._ids,
+            network=self._network(account, region),
+            contents=self.contents,
+            store=self._stores.setdefault((account, region), Store()),
+            agenda=self.agenda,
+            elsewhere=lambda other, place: self._context(other, place, now),
+            owners=lambda place: [
+                self._context(other, place, now) for other, found in list(self._stores) if found == place
+            ],
+        )
+
+    def _free(self, network: Network, store: Store) -> None:
+        for cluster in store.clusters.values():
+            for hsm in cluster.hsms:
+                network.delete_interface(hsm.eni_id)
+            network.delete_security_group(cluster.security_group)
+
+    def _answer(self, ctx: Context, request: Request, authorize: Callable[[Context], None]) -> dict[str, Any]:
         if request.operation not in self.model.operations:
             raise CloudHsmError(UNKNOWN_OPERATION, f"The operation {request.operation} does not exist.")
-        fault = self.faults.take_request_fault(request.operation)
+        authorize(ctx)
+        fault = self._faults.take_request_fault(request.operation, request.region, request.cluster_id)
         if fault is None:
             return self._perform(ctx, request)
         return self._strike(fault, ctx, request)
@@ -182,8 +316,4 @@ class CloudHsm:
         raise CloudHsmError(*fault.error)
 
     def _perform(self, ctx: Context, request: Request) -> dict[str, Any]:
-        parameters = self.model.check(request.operation, request.parameters)
-        operation = OPERATIONS.get(request.operation)
-        if operation is None:
-            raise invalid(f"{request.operation} is not implemented by this local AWS yet.")
-        return operation(ctx, parameters)
+        return OPERATIONS[request.operation](ctx, self.model.check(request.operation, request.parameters))

@@ -36,7 +36,7 @@ def as_dict(tag_list: list[dict[str, str]]) -> dict[str, str]:
 def list_tags(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """List a resource's tags in the order in which their keys were added."""
     tags = _tags(ctx, request["ResourceId"]).at(ctx.now) or {}
-    shown, token = page(list(enumerate(tags.items())), lambda entry: (entry[0],), request, PAGE)
+    shown, token = page(ctx, list(enumerate(tags.items())), lambda entry: (entry[0],), request, PAGE)
     answer: dict[str, Any] = {"TagList": [{"Key": key, "Value": value} for _position, (key, value) in shown]}
     return answer | ({"NextToken": token} if token else {})
 
@@ -57,6 +57,15 @@ def untag_resource(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in (history.at(ctx.now) or {}).items() if key not in request["TagKeyList"]}
     history.change(ctx.now, kept)
     return {}
+
+
+def tags_of(ctx: Context, arn: str) -> dict[str, str]:
+    """Return the tags of a cluster or backup of this account and Region by its ARN; of one that does not exist, none."""
+    _partition, _aws, _service, region, account, resource = arn.split(":", 5)
+    kind, _slash, resource_id = resource.partition("/")
+    found = (ctx.store.clusters if kind == "cluster" else ctx.store.backups).get(resource_id)
+    here = (account, region) == (ctx.account, ctx.region)
+    return dict(found.tags.at(ctx.now) or {}) if found and here else {}
 
 
 def _tags(ctx: Context, resource_id: str) -> History[dict[str, str]]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from . import state as st
-from .certificates import CLUSTER_CERTIFICATE
+
+# Somebody else's value for the same member in AWS's documentation; it opens nothing here.
+PRE_CO_PASSWORD = "password"
+NETWORK_MEMBERS = ("SubnetId", "EniId", "EniIp", "EniIpV6")
 
 
 def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
@@ -28,19 +31,19 @@ def hsm_view(hsm: st.Hsm, moment: float) -> dict[str, Any]:
         "HsmId": hsm.ids.at(moment),
         "HsmType": hsm.hsm_type,
     }
-    return view | _status_view(status, "State") if status else view
+    if hsm.eni_ip_v6:
+        view["EniIpV6"] = hsm.eni_ip_v6
+    return view | _status_view(status) if status else view
 
 
-def cluster_view(cluster: st.Cluster, moment: float) -> dict[str, Any]:
+def cluster_view(ctx: st.Context, cluster: st.Cluster, moment: float) -> dict[str, Any]:
     """Return the `Cluster` structure; the cluster must exist at that moment.
 
     A DELETED cluster keeps its subnets and loses tags and certificates (recorded).
     """
-    status = cluster.status.at(moment) or st.Status(st.CREATE_IN_PROGRESS)
+    status = shown_status(ctx, cluster, moment)
     deleted = status.name == st.DELETED
-    tags = {} if deleted else cluster.tags.at(moment) or {}
-    certificates = {"ClusterCertificate": CLUSTER_CERTIFICATE} if cluster.claimed.at(moment) and not deleted else {}
-    return {
+    view: dict[str, Any] = {
         "BackupPolicy": "DEFAULT",
         "BackupRetentionPolicy": {"Type": "DAYS", "Value": cluster.retention_days},
         "ClusterId": cluster.cluster_id,
@@ -48,34 +51,69 @@ def cluster_view(cluster: st.Cluster, moment: float) -> dict[str, Any]:
         "Hsms": [hsm_view(hsm, moment) for hsm in cluster.listed_hsms(moment)],
         "HsmType": cluster.hsm_type,
         "SecurityGroup": cluster.security_group,
-        **_status_view(status, "State"),
+        **_status_view(status),
         "SubnetMapping": {az: subnet.subnet_id for az, subnet in cluster.subnets.items()},
         "VpcId": cluster.vpc_id,
-        "NetworkType": "IPV4",
-        "Certificates": certificates,
-        "TagList": tag_list(tags),
+        "NetworkType": cluster.network_type,
+        "Certificates": {} if deleted else dict(cluster.certificates.at(moment) or {}),
+        "TagList": [] if deleted else tag_list(cluster.tags.at(moment) or {}),
         "Mode": cluster.mode,
     }
+    if cluster.source_backup:
+        view["SourceBackupId"] = cluster.source_backup
+    if cluster.rollback_until and moment < cluster.rollback_until:
+        view["HsmTypeRollbackExpiration"] = round(cluster.rollback_until, 3)
+    if ctx.knobs.pre_co_password_shown and status.name == st.UNINITIALIZED and view["Hsms"]:
+        view["PreCoPassword"] = PRE_CO_PASSWORD
+    return view
 
 
-def backup_view(backup: st.Backup, ctx: st.Context) -> dict[str, Any]:
-    """Return the `Backup` structure."""
-    status = backup.status.at(ctx.now) or st.Status(st.CREATE_IN_PROGRESS)
-    return {
+def shown_status(ctx: st.Context, cluster: st.Cluster, moment: float) -> st.Status:
+    """Return the status that the API tells of a cluster."""
+    status = cluster.status.at(moment) or st.Status(st.CREATE_IN_PROGRESS)
+    moving = {st.CREATE_IN_PROGRESS, st.DELETE_IN_PROGRESS} & {hsm.state(moment) for hsm in cluster.hsms}
+    if ctx.knobs.cluster_updates_with_hsms and status.name == st.ACTIVE and moving:
+        return st.Status(st.UPDATE_IN_PROGRESS)
+    return status
+
+
+def backup_arn(backup: st.Backup, owner: st.Context) -> str:
+    """Return the ARN of a backup, given the context of its account and Region."""
+    return f"arn:aws:cloudhsm:{owner.region}:{owner.account}:backup/{backup.backup_id}"
+
+
+def backup_view(backup: st.Backup, owner: st.Context) -> dict[str, Any]:
+    """Return the `Backup` structure, given the context of its account and Region."""
+    state = backup.state(owner.now)
+    # Recorded: none of its tags shows once it is to be deleted.
+    gone = state in (st.PENDING_DELETION, st.DELETED)
+    view = {
         "BackupId": backup.backup_id,
-        "BackupArn": f"arn:aws:cloudhsm:{ctx.region}:{ctx.account}:backup/{backup.backup_id}",
-        "BackupState": status.name,
-        "ClusterId": backup.cluster.cluster_id,
+        "BackupArn": backup_arn(backup, owner),
+        "BackupState": state,
+        "ClusterId": backup.cluster_id,
         "CreateTimestamp": round(backup.created, 3),
-        "NeverExpires": False,
-        "TagList": tag_list(backup.tags.at(ctx.now) or {}),
-        "HsmType": backup.cluster.hsm_type,
-        "Mode": backup.cluster.mode,
+        "NeverExpires": backup.never_expires,
+        "TagList": [] if gone else tag_list(backup.tags.at(owner.now) or {}),
+        "HsmType": backup.hsm_type,
+        "Mode": backup.mode,
     }
+    if backup.delete_at is not None:
+        view["DeleteTimestamp"] = round(backup.delete_at, 3)
+    if backup.origin:
+        view |= {
+            "CopyTimestamp": round(backup.origin.copied, 3),
+            "SourceRegion": backup.origin.region,
+            "SourceBackup": backup.origin.backup_id,
+            "SourceCluster": backup.origin.cluster_id,
+        }
+        if not owner.knobs.copied_backup_shows_cluster:
+            del view["ClusterId"]
+    return view
 
 
-def _status_view(status: st.Status, member: str) -> dict[str, str]:
-    view = {member: status.name}
+def _status_view(status: st.Status) -> dict[str, str]:
+    view = {"State": status.name}
     if status.message:
         view["StateMessage"] = status.message
     return view
