@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Server:
     ) -> None:
         self._state = state
         before = saved.read(state) if state and state.exists() else None
-        self.clock = VirtualClock(rate, start=before["now"] if before else None)
+        # Never behind real time: those who sign and compare by their own clocks would take AWS's for wrong.
+        self.clock = VirtualClock(rate, start=max(before["now"], time.time()) if before else None)
         self._folder = tempfile.TemporaryDirectory(prefix="local-aws-")
         self._application = application = LocalAwsApplication(self.clock, knobs, seed, Path(self._folder.name))
         self.service = application.service

@@ -104,7 +104,7 @@ def copy_backup_to_region(ctx: st.Context, request: dict[str, Any]) -> dict[str,
         origin=st.Origin(ctx.region, backup.backup_id, backup.cluster_id, ctx.now),
     )
     there.store.backups[copy.backup_id] = copy
-    if ctx.contents.has_snapshot(backup.backup_id):
+    if not failed and ctx.contents.has_snapshot(backup.backup_id):
         ctx.contents.copy_snapshot(backup.backup_id, copy.backup_id)
     return {
         "DestinationBackup": {

@@ -80,7 +80,7 @@ def back_up_periodically(ctx: st.Context, cluster_id: str) -> None:
     ctx.later(ctx.now + ctx.knobs.backup_period_seconds, "periodic_backup", cluster_id)
 
 
-def of_cluster(ctx: st.Context, cluster_id: str, *states: str) -> list[st.Backup]:
+def of_cluster(ctx: st.Context, cluster_id: str, *states: str | None) -> list[st.Backup]:
     """Return the cluster's own backups that are in one of these states, oldest first; copies belong to no cluster."""
     found = [
         backup

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import state as st
-from .backups import expire, of_cluster
+from .backups import of_cluster
 from .certificates import claimed_by_nobody
 from .errors import CloudHsmError, fill, invalid
 from .history import History
@@ -109,8 +109,8 @@ def modify_cluster(ctx: st.Context, request: dict[str, Any]) -> dict[str, Any]:
     if hsm_type:
         _migrate(ctx, cluster, hsm_type)
     cluster.retention_days = days
-    expire(ctx, cluster.cluster_id)
-    for backup in of_cluster(ctx, cluster.cluster_id, st.CREATE_IN_PROGRESS, st.READY):
+    # None: it begins when an HSM is gone.
+    for backup in of_cluster(ctx, cluster.cluster_id, None, st.CREATE_IN_PROGRESS, st.READY):
         ctx.later(max(ctx.now, backup.created + int(days) * st.DAY), "expire", cluster.cluster_id)
     return {"Cluster": cluster_view(ctx, cluster, ctx.now)}
 

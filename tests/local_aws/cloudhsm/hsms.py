@@ -122,7 +122,8 @@ def _fill(ctx: st.Context, cluster: st.Cluster, hsm: st.Hsm) -> bool:
     if source:
         ctx.contents.restore(source, cluster.cluster_id)
         return True
-    if cluster.activated and ctx.knobs.restore_without_backup == "degraded":
+    # Where it is "refused", CreateHsm is; an HSM whose backup went only later has nobody left to refuse it to.
+    if cluster.activated and ctx.knobs.restore_without_backup != "empty":
         return False
     ctx.contents.start_fresh(cluster.cluster_id)
     return True

@@ -91,6 +91,7 @@ def test_cluster_that_was_never_active_is_not_backed_up(
 
 
 def test_no_backup_and_stuck_backup_on_demand(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(backup_period_seconds=0)
     first, second, third = (create(hsms, cluster_id) for _turn in range(3))
     aws.advance(3600)
     before = len(backups(hsms))
@@ -103,6 +104,61 @@ def test_no_backup_and_stuck_backup_on_demand(aws: LocalAws, hsms: Any, cluster_
     hsms.delete_hsm(ClusterId=cluster_id, HsmId=third)
     aws.advance(60)
     assert [backup["BackupState"] for backup in backups(hsms)[:2]] == ["READY", "CREATE_IN_PROGRESS"]
+
+
+def test_first_hsms_that_come_together_bring_one_backup(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    for _turn in range(3):
+        create(hsms, cluster_id)
+    aws.advance(700)
+    assert len(backups(hsms)) == 2
+
+
+def test_replacement_of_one_that_is_still_coming_brings_one_backup(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    hsm_id = create(hsms, cluster_id)
+    aws.advance(100)
+    aws.replace(hsm_id, seconds=50)
+    aws.advance(1000)
+    assert len(backups(hsms)) == 2
+
+
+def test_fault_and_knob_strike_nothing_that_was_due_before(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    hsm_id = create(hsms, cluster_id)
+    aws.advance(600)
+    aws.set_knobs(backup_on_add_to_empty_cluster=False)
+    assert len(backups(hsms)) == 2
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=hsm_id)
+    aws.set_knobs(backup_on_add_to_empty_cluster=True, backup_period_seconds=0)
+    create(hsms, cluster_id)
+    aws.advance(600)
+    aws.fault("stuck_backup")
+    aws.advance(1000)
+    assert {backup["BackupState"] for backup in backups(hsms)} == {"READY"}
+    assert len(backups(hsms)) == 4
+
+
+def test_time_until_ready_is_a_knob(aws: LocalAws, hsms: Any, subnets: list[str]) -> None:
+    aws.set_knobs(backup_seconds=7)
+    made = hsms.create_cluster(HsmType="hsm2m.medium", Mode="FIPS", SubnetIds=subnets[:1])["Cluster"]
+    aws.activate(made["ClusterId"])
+    aws.advance(6)
+    assert backups(hsms)[0]["BackupState"] == "CREATE_IN_PROGRESS"
+    aws.advance(1)
+    assert backups(hsms)[0]["BackupState"] == "READY"
+
+
+def test_backup_of_a_removal_begins_when_the_hsm_is_gone_by_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(backup_begins_when_hsm_gone=True)
+    hsm_id = create(hsms, cluster_id)
+    aws.advance(1000)
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=hsm_id)
+    aws.advance(119.5)
+    assert len(backups(hsms)) == 2
+    aws.advance(0.5)
+    newest = backups(hsms)[0]
+    assert newest["BackupState"] == "CREATE_IN_PROGRESS"
+    assert newest["CreateTimestamp"].timestamp() == pytest.approx(aws.now(), abs=0.001)
+    aws.advance(60)
+    assert [backup["BackupState"] for backup in backups(hsms)] == ["READY"] * 3
 
 
 def test_filters_order_and_pages(aws: LocalAws, hsms: Any, cluster_id: str) -> None:

@@ -52,9 +52,10 @@ def test_new_cluster_has_the_recorded_shape(make: Make, aws: LocalAws, hsms: Any
         ({"HsmType": "hsm1.medium"}, r"Provided HsmType is not supported\.$"),
         ({"Mode": None}, "Mode is required"),
         ({"SubnetIds": ["subnet-0123456789abcdef0"]}, "does not exist"),
-        ({"SourceBackupId": "backup-abcdefghij2"}, "not implemented"),
-        ({"NetworkType": "DUALSTACK"}, "not implemented"),
+        ({"NetworkType": "DUALSTACK"}, "has no IPv6 CIDR"),
+        ({"NetworkType": "IPV6"}, "NetworkType must be one of IPV4, DUALSTACK"),
         ({"BackupRetentionPolicy": {"Type": "DAYS", "Value": "6"}}, "7 to 379"),
+        ({"BackupRetentionPolicy": {"Type": "DAYS", "Value": "380"}}, "7 to 379"),
     ],
 )
 def test_create_refuses(make: Make, aws: LocalAws, more: dict[str, Any], text: str) -> None:
@@ -101,9 +102,12 @@ def test_delete_goes_through_its_states_and_stays_listed(make: Make, aws: LocalA
     deleted = hsms.delete_cluster(ClusterId=made["ClusterId"])["Cluster"]
     assert (deleted["State"], deleted["StateMessage"]) == ("DELETE_IN_PROGRESS", "The cluster is being deleted.")
     assert "TagList" not in deleted
+    group = {"GroupIds": [made["SecurityGroup"]]}
+    aws.advance(119)
+    assert aws.client("ec2").describe_security_groups(**group)["SecurityGroups"]
+    aws.advance(1)
     with pytest.raises(ClientError, match="InvalidGroup.NotFound"):
-        aws.client("ec2").describe_security_groups(GroupIds=[made["SecurityGroup"]])
-    aws.advance(120)
+        aws.client("ec2").describe_security_groups(**group)
     [listed] = hsms.describe_clusters()["Clusters"]
     assert listed["State"] == "DELETED"
     assert listed["TagList"] == []
@@ -112,6 +116,59 @@ def test_delete_goes_through_its_states_and_stays_listed(make: Make, aws: LocalA
         hsms.delete_cluster(ClusterId=made["ClusterId"])
     aws.advance(86401)
     assert hsms.describe_clusters()["Clusters"] == []
+
+
+def test_durations_are_knobs(make: Make, aws: LocalAws, hsms: Any) -> None:
+    aws.set_knobs(cluster_create_seconds=10, cluster_delete_seconds=20, deleted_cluster_listed_seconds=30)
+    cluster_id = make()["ClusterId"]
+
+    def state_after(seconds: float) -> str | None:
+        aws.advance(seconds)
+        return next((cluster["State"] for cluster in hsms.describe_clusters()["Clusters"]), None)
+
+    assert [state_after(9), state_after(1)] == ["CREATE_IN_PROGRESS", "UNINITIALIZED"]
+    hsms.delete_cluster(ClusterId=cluster_id)
+    assert [state_after(19), state_after(1), state_after(30), state_after(1)] == [
+        "DELETE_IN_PROGRESS",
+        "DELETED",
+        "DELETED",
+        None,
+    ]
+
+
+def test_quota_error_is_a_knob(make: Make, aws: LocalAws) -> None:
+    aws.set_knobs(quota_clusters=0, quota_error_code="CloudHsmServiceException", quota_error_message="{what}>{limit}")
+    with pytest.raises(ClientError, match=r"CloudHsmServiceException.*: clusters>0$"):
+        make()
+
+
+def test_leaving_cluster_counts_by_knob_only(make: Make, aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(quota_clusters=1, quota_counts_leaving=False)
+    hsms.delete_cluster(ClusterId=cluster_id)
+    make()
+    aws.set_knobs(quota_clusters=2, quota_counts_leaving=True)
+    with pytest.raises(ClientError, match="limit of 2 clusters"):
+        make()
+
+
+def test_unknown_filter_is_ignored_by_knob_only(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(unknown_filter_accepted=True)
+    assert len(hsms.describe_clusters(Filters={"color": ["red"]})["Clusters"]) == 1
+    assert len(hsms.describe_backups(Filters={"color": ["red"]})["Backups"]) == 1
+
+
+def test_page_token_expires_by_knob_only(make: Make, aws: LocalAws, hsms: Any) -> None:
+    made = [make()["ClusterId"] for _turn in range(2)]
+    token = hsms.describe_clusters(MaxResults=1)["NextToken"]
+    aws.advance(10_000_000)
+    assert hsms.describe_clusters(NextToken=token)["Clusters"][0]["ClusterId"] == made[1]
+    aws.set_knobs(page_token_seconds=60)
+    token = hsms.describe_clusters(MaxResults=1)["NextToken"]
+    aws.advance(60)
+    hsms.describe_clusters(NextToken=token)
+    aws.advance(1)
+    with pytest.raises(ClientError, match="NextToken has expired"):
+        hsms.describe_clusters(NextToken=token)
 
 
 def test_side_door_gives_and_takes_the_certificate(make: Make, aws: LocalAws, hsms: Any) -> None:
@@ -174,3 +231,40 @@ def test_lag_shows_hsms_states_and_tags_of_a_moment_ago(aws: LocalAws, hsms: Any
     assert hsms.describe_clusters()["Clusters"][0]["Hsms"][0]["State"] == "CREATE_IN_PROGRESS"
     aws.advance(1)
     assert hsms.describe_clusters()["Clusters"][0]["Hsms"][0]["State"] == "ACTIVE"
+
+
+def test_lag_shows_clusters_of_a_moment_ago(make: Make, aws: LocalAws, hsms: Any) -> None:
+    aws.set_knobs(describe_lag_seconds=30)
+    cluster_id = make()["ClusterId"]
+
+    def states() -> list[str]:
+        return [cluster["State"] for cluster in hsms.describe_clusters()["Clusters"]]
+
+    def found(state: str) -> int:
+        return len(hsms.describe_clusters(Filters={"states": [state]})["Clusters"])
+
+    assert states() == []
+    aws.advance(30)
+    assert states() == ["CREATE_IN_PROGRESS"]
+    aws.advance(160)
+    assert states() == ["CREATE_IN_PROGRESS"]
+    hsms.delete_cluster(ClusterId=cluster_id)
+    aws.advance(29)
+    assert (found("CREATE_IN_PROGRESS"), found("DELETE_IN_PROGRESS")) == (0, 0)
+    assert states() == ["UNINITIALIZED"]
+    aws.advance(1)
+    assert states() == ["DELETE_IN_PROGRESS"]
+    aws.advance(120)
+    assert states() == ["DELETED"]
+
+
+def test_lag_shows_a_leaving_hsm_as_active(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    made = hsms.create_hsm(ClusterId=cluster_id, AvailabilityZone="eu-west-1a")["Hsm"]
+    aws.advance(700)
+    aws.set_knobs(describe_lag_seconds=10)
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    assert hsms.describe_clusters()["Clusters"][0]["Hsms"][0]["State"] == "ACTIVE"
+    with pytest.raises(ClientError, match="already being deleted"):
+        hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    aws.advance(10)
+    assert hsms.describe_clusters()["Clusters"][0]["Hsms"][0]["State"] == "DELETE_IN_PROGRESS"

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from local_aws.driver import LocalAws
-from local_aws.moto_bridge import MotoNetwork
 
 A, B = "eu-west-1a", "eu-west-1b"
 
@@ -179,21 +176,93 @@ def test_degraded_never_heals(aws: LocalAws, hsms: Any, cluster_id: str) -> None
     assert hsm["StateMessage"] == "HSM creation failed. Please delete this HSM and try again."
 
 
-def test_hundred_at_once_get_hundred_addresses(
-    aws: LocalAws, hsms: Any, cluster_id: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("request_", "text", "knob"),
+    [
+        ({"AvailabilityZone": "eu-west-1d"}, "has no subnet", "az_not_mapped_code"),
+        ({"AvailabilityZone": B}, f"not available in Availability Zone {B}", "unsupported_az_code"),
+        ({"AvailabilityZone": A, "IpAddress": "10.99.0.9"}, "not within the CIDR", "address_outside_code"),
+    ],
+)
+def test_codes_of_refusals_are_knobs(
+    aws: LocalAws, hsms: Any, cluster_id: str, request_: dict[str, str], text: str, knob: str
 ) -> None:
-    look = MotoNetwork.addresses_in_use
+    aws.set_knobs(unsupported_azs=f"us-east-1e, {B}")
+    for code in ("CloudHsmInvalidRequestException", "CloudHsmServiceException"):
+        aws.set_knobs(**{knob: code})
+        with pytest.raises(ClientError, match=rf"{code}.*{text}"):
+            hsms.create_hsm(ClusterId=cluster_id, **request_)
+    create(hsms, cluster_id)
 
-    def look_and_yield(network: MotoNetwork, subnet_id: str) -> set[str]:
-        found = look(network, subnet_id)
-        time.sleep(0)  # lets another thread run between the look and the choice
-        return found
 
-    monkeypatch.setattr(MotoNetwork, "addresses_in_use", look_and_yield)
-    aws.set_knobs(quota_hsms=100, quota_hsms_per_cluster=100)
-    with ThreadPoolExecutor(25) as pool:
-        made = list(pool.map(lambda _number: create(hsms, cluster_id), range(100)))
-    assert len({hsm["EniIp"] for hsm in made}) == 100
-    assert len({hsm["HsmId"] for hsm in made}) == 100
-    with pytest.raises(ClientError, match="limit of 100 HSMs"):
+def test_unsupported_zone_is_found_out_at_create_hsm(aws: LocalAws, hsms: Any, subnets: list[str]) -> None:
+    aws.set_knobs(unsupported_azs=B)
+    made = hsms.create_cluster(HsmType="hsm2m.medium", Mode="FIPS", SubnetIds=subnets)["Cluster"]
+    assert B in made["SubnetMapping"]
+
+
+def test_code_of_wrong_selectors_is_a_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(delete_hsm_selector_code="CloudHsmResourceNotFoundException")
+    with pytest.raises(hsms.exceptions.CloudHsmResourceNotFoundException, match="exactly one"):
+        hsms.delete_hsm(ClusterId=cluster_id)
+
+
+def test_error_without_capacity_is_a_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(no_capacity_code="CloudHsmInvalidRequestException", no_capacity_message="full: {az}")
+    aws.fault("no_capacity")
+    with pytest.raises(ClientError, match=rf"CloudHsmInvalidRequestException.*: full: {A}$"):
         create(hsms, cluster_id)
+
+
+def test_answer_without_network_by_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(create_hsm_shows_network=False)
+    made = create(hsms, cluster_id)
+    assert set(made) == {"AvailabilityZone", "ClusterId", "HsmId", "HsmType", "State"}
+    assert set(listed(hsms)[0]) - set(made) == {"SubnetId", "EniId", "EniIp"}
+
+
+def test_deleted_hsm_stays_listed_by_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(deleted_hsm_listed_seconds=50, hsm_delete_seconds=10)
+    address = {"IpAddress": "10.42.0.60"}
+    made = create(hsms, cluster_id, **address)
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    aws.advance(10)
+    assert [hsm["State"] for hsm in listed(hsms)] == ["DELETED"]
+    with pytest.raises(hsms.exceptions.CloudHsmResourceNotFoundException):
+        hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    create(hsms, cluster_id, **address)
+    aws.advance(49)
+    assert [hsm["State"] for hsm in listed(hsms)] == ["DELETED", "CREATE_IN_PROGRESS"]
+    aws.advance(1)
+    assert [hsm["State"] for hsm in listed(hsms)] == ["CREATE_IN_PROGRESS"]
+
+
+def test_cluster_is_updating_while_hsms_come_and_go_by_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(cluster_updates_with_hsms=True)
+
+    def state() -> str:
+        return hsms.describe_clusters()["Clusters"][0]["State"]
+
+    def found(state: str) -> int:
+        return len(hsms.describe_clusters(Filters={"states": [state]})["Clusters"])
+
+    assert state() == "ACTIVE"
+    made = create(hsms, cluster_id)
+    assert state() == "UPDATE_IN_PROGRESS"
+    assert (found("UPDATE_IN_PROGRESS"), found("ACTIVE")) == (1, 0)
+    aws.advance(600)
+    assert state() == "ACTIVE"
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    assert state() == "UPDATE_IN_PROGRESS"
+    aws.advance(120)
+    assert state() == "ACTIVE"
+
+
+def test_time_until_an_hsm_is_gone_is_a_knob(aws: LocalAws, hsms: Any, cluster_id: str) -> None:
+    aws.set_knobs(hsm_delete_seconds=5)
+    made = create(hsms, cluster_id)
+    hsms.delete_hsm(ClusterId=cluster_id, HsmId=made["HsmId"])
+    aws.advance(4)
+    assert len(listed(hsms)) == 1
+    aws.advance(1)
+    assert listed(hsms) == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -28,8 +29,10 @@ def post(url: str, headers: dict[str, str], body: bytes = b"{}") -> tuple[int, A
             return error.code, error.headers, error.read()
 
 
-def call(aws: LocalAws, operation: str, body: bytes = b"{}", **headers: str) -> tuple[int, Any, bytes]:
-    return post(aws.url, {"X-Amz-Target": f"BaldrApiService.{operation}", "Authorization": SIGNED} | headers, body)
+def call(aws: LocalAws, operation: str, body: bytes = b"{}") -> tuple[int, Any, bytes]:
+    date = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    headers = {"X-Amz-Target": f"BaldrApiService.{operation}", "Authorization": SIGNED, "X-Amz-Date": date}
+    return post(aws.url, headers, body)
 
 
 def test_answer_is_json_1_1_with_numbers_for_times(aws: LocalAws, cluster_id: str) -> None:
@@ -54,7 +57,8 @@ def test_date_is_the_virtual_clock(aws: LocalAws) -> None:
         ("MakeTea", b"{}", 404, "UnknownOperationException"),
         ("DescribeClusters", b"{", 400, "SerializationException"),
         ("DescribeClusters", b"[]", 400, "CloudHsmInvalidRequestException"),
-        ("RestoreBackup", b'{"BackupId": "backup-abcdefghij2"}', 400, "CloudHsmInvalidRequestException"),
+        ("RestoreBackup", b'{"BackupId": "backup-abcdefghij2"}', 400, "CloudHsmResourceNotFoundException"),
+        ("RestoreBackup", b'{"BackupId": "vault-abcdefghij2"}', 400, "CloudHsmInvalidRequestException"),
     ],
 )
 def test_errors(aws: LocalAws, operation: str, body: bytes, status: int, code: str) -> None:
@@ -64,9 +68,56 @@ def test_errors(aws: LocalAws, operation: str, body: bytes, status: int, code: s
     assert answer["Message"]
 
 
-def test_operations_that_are_to_come_say_so(aws: LocalAws, hsms: Any) -> None:
-    with pytest.raises(ClientError, match="DeleteBackup is not implemented by this local AWS yet"):
-        hsms.delete_backup(BackupId="backup-abcdefghij2")
+def test_every_operation_of_the_model_is_served(aws: LocalAws, hsms: Any) -> None:
+    assert sorted(hsms.meta.method_to_api_mapping.values()) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "named"),
+    [
+        ("copy_backup_to_region", {"BackupId": "backup-aaaaaaaaaaa", "DestinationRegion": "us-east-1"}),
+        ("delete_backup", {"BackupId": "backup-aaaaaaaaaaa"}),
+        ("modify_backup_attributes", {"BackupId": "backup-aaaaaaaaaaa", "NeverExpires": True}),
+        ("restore_backup", {"BackupId": "backup-aaaaaaaaaaa"}),
+        ("delete_cluster", {"ClusterId": "cluster-aaaaaaaaaaa"}),
+        ("initialize_cluster", {"ClusterId": "cluster-aaaaaaaaaaa", "SignedCert": "x", "TrustAnchor": "x"}),
+        ("modify_cluster", {"ClusterId": "cluster-aaaaaaaaaaa", "HsmType": "hsm2m.medium"}),
+        ("create_hsm", {"ClusterId": "cluster-aaaaaaaaaaa", "AvailabilityZone": "eu-west-1a"}),
+        ("delete_hsm", {"ClusterId": "cluster-aaaaaaaaaaa", "HsmId": "hsm-aaaaaaaaaaa"}),
+        ("list_tags", {"ResourceId": "backup-aaaaaaaaaaa"}),
+        *[
+            (operation, {"ResourceArn": "arn:aws:cloudhsm:eu-west-1:123456789012:backup/backup-aaaaaaaaaaa"} | more)
+            for operation, more in (
+                ("get_resource_policy", {}),
+                ("put_resource_policy", {"Policy": "{}"}),
+                ("delete_resource_policy", {}),
+            )
+        ],
+    ],
+)
+def test_unknown_id(aws: LocalAws, hsms: Any, operation: str, named: dict[str, Any]) -> None:
+    for code in ("CloudHsmResourceNotFoundException", "CloudHsmServiceException"):
+        aws.set_knobs(unknown_id_code=code)
+        with pytest.raises(ClientError, match=rf"{code}.*-aaaaaaaaaaa"):
+            getattr(hsms, operation)(**named)
+
+
+def test_prefix_and_header_of_error_types_are_knobs(aws: LocalAws, hsms: Any) -> None:
+    _status, headers, _content = call(aws, "DescribeClusters", b"[]")
+    assert headers["x-amzn-ErrorType"] is None
+    aws.set_knobs(error_type_prefix="com.amazonaws.cloudhsm#", error_type_header=True)
+    _status, headers, content = call(aws, "DescribeClusters", b"[]")
+    assert json.loads(content)["__type"] == "com.amazonaws.cloudhsm#CloudHsmInvalidRequestException"
+    assert headers["x-amzn-ErrorType"] == "CloudHsmInvalidRequestException"
+    with pytest.raises(hsms.exceptions.CloudHsmInvalidRequestException):
+        hsms.describe_clusters(NextToken="garbage")
+
+
+@pytest.mark.parametrize("date", [None, "yesterday", "Mon, 06 Jul 2026 12:00:00 GMT"])
+def test_request_without_a_date_is_refused(aws: LocalAws, date: str | None) -> None:
+    headers = {"X-Amz-Target": "BaldrApiService.DescribeClusters", "Authorization": SIGNED}
+    _status, _headers, content = post(aws.url, headers | ({"X-Amz-Date": date} if date else {}))
+    assert json.loads(content)["__type"] == "IncompleteSignature"
 
 
 def test_unsigned_request_is_refused(aws: LocalAws) -> None:
