@@ -11,7 +11,10 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.apply import run_action
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import activity_argument_spec
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import (
+    REQUIRED_IF,
+    activity_argument_spec,
+)
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
 
 
@@ -25,7 +28,7 @@ class ActionModule(ActionBase):
         # The interpreter of the host may have the library where the controller's own does not.
         if not here or importlib.util.find_spec("redis") is None:
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
-        _validation, params = self.validate_argument_spec(argument_spec=activity_argument_spec())
+        _validation, params = self.validate_argument_spec(activity_argument_spec(), required_if=REQUIRED_IF)
         of_task: dict[str, t.Any] = {}
         self._compute_environment_string(of_task)
         environ = {**os.environ, **{name: str(value) for name, value in of_task.items()}}

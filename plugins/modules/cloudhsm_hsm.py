@@ -141,6 +141,9 @@ options:
     description:
       - Say that an environment is in use, in the activity store of M(hsmops.cloudhsm.hsm_activity) - before AWS is asked, at
         every look while waiting, and again at the end of a wait. So nobody who deletes idle HSMs takes this one.
+      - A deletion that M(hsmops.cloudhsm.hsm_reap) has announced is called off, or where it is too late for that, waited for.
+      - Of several runs that miss an HSM at the same time, one creates it, and the others wait for it. A creation is claimed
+        in the store and announced by a tag of the cluster before it is asked for.
       - Fails when the store does not answer at the beginning or at the end.
       - Only with O(state=present).
     type: dict
@@ -155,6 +158,22 @@ options:
           - How many seconds the record lives.
         type: int
         default: 7200
+      holder:
+        description:
+          - Hold the environment for this holder, such as the id of a pipeline, instead of touching it only. What is held is not
+            idle, however long nobody touches it.
+        type: str
+      hold_for:
+        description:
+          - For how many seconds from the last look it is held. Release it with M(hsmops.cloudhsm.hsm_activity) at the end.
+        type: int
+        default: 3600
+      settle:
+        description:
+          - How many seconds to wait between the announcement of a creation, a tag of the cluster, and the creation, so that
+            everybody can read it. AWS states no figure for the lag of C(DescribeClusters).
+        type: float
+        default: 5
       redis_url:
         description:
           - URL of the Redis. See M(hsmops.cloudhsm.hsm_activity) for this and the following.
@@ -193,6 +212,36 @@ options:
           - Seconds to wait for a connection, and for an answer.
         type: float
         default: 5
+      redis_client_cert:
+        description:
+          - File with the client's certificate, for a Redis that asks for one.
+        type: path
+      redis_client_key:
+        description:
+          - File with the key of O(activity.redis_client_cert).
+        type: path
+      redis_sentinel_username:
+        description:
+          - ACL user of the Sentinels.
+        type: str
+      redis_sentinel_password:
+        description:
+          - Password of the Sentinels.
+        type: str
+      redis_retry_for:
+        description:
+          - For how many seconds a step is repeated that found no server to take it.
+        type: float
+      redis_min_replicas:
+        description:
+          - How many replicas must confirm a hold or a claim.
+        type: int
+        default: 0
+      redis_replica_timeout:
+        description:
+          - For how many seconds to wait for their confirmation.
+        type: float
+        default: 1
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -212,7 +261,8 @@ notes:
   - An HSM in the state C(ACTIVE) is not yet reachable from everywhere. Clients need the ports 2223 to 2225 of its address.
   - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:CreateHsm), C(cloudhsm:DeleteHsm) and
     C(cloudhsm:DescribeBackups), those in EC2 that AWS documents for C(CreateHsm) and C(DeleteHsm), and
-    C(ec2:DescribeSubnets) for O(placements) with addresses.
+    C(ec2:DescribeSubnets) for O(placements) with addresses; with O(activity) also C(cloudhsm:TagResource) and
+    C(cloudhsm:UntagResource).
 seealso:
   - module: hsmops.cloudhsm.cloudhsm_cluster_info
   - module: hsmops.cloudhsm.hsm_activity
@@ -390,7 +440,6 @@ from ansible_collections.amazon.aws.plugins.module_utils.exceptions import Ansib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import heartbeat_argument_spec
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.heartbeat import Heartbeat
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.apply import converge
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.common import error_result
@@ -405,6 +454,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import outcome_diff, outcome_result
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.view import ClusterView, Outcome
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait, WaitError
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle.ensuring import make_guard
 
 
 def main() -> None:
@@ -416,18 +466,17 @@ def main() -> None:
     failure: dict = {}
     try:
         wish = make_wish(params)
-        heartbeat = Heartbeat(params["activity"], outcome.warnings.append) if params["activity"] else None
         view = ClusterView(api.client(module), params["cluster_id"], outcome)
+        guard = make_guard(params, view, wait, observers)
         creator = Creator(
-            view, partial(api.creating_client, module), partial(api.ec2_client, module), create_options(params), wait
+            view,
+            partial(api.creating_client, module, guard.deadline),
+            partial(api.ec2_client, module),
+            create_options(params),
+            wait,
+            guard,
         )
-        if heartbeat and not module.check_mode:
-            # Whoever deletes idle HSMs must know of the need before AWS is asked what there is.
-            heartbeat.touch()
-            observers.append(heartbeat.beat)
-        converge(view, partial(make_plan, wish), creator, wait, params["wait"], module.check_mode)
-        if heartbeat and wait.waited:
-            heartbeat.touch()
+        converge(view, partial(make_plan, wish), creator, guard, wait, params["wait"], module.check_mode)
     except (ActivityError, PlanError, WaitError) as error:
         failure = {"msg": str(error)}
     except AnsibleAWSError as error:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from botocore.loaders import Loader
@@ -36,7 +37,13 @@ def model() -> ServiceModel:
 
 def problems(operation: str, answer: Any) -> list[str]:
     """Return what is wrong with the answer of an operation; nothing when it fits the model."""
-    return list(_problems(_output(operation), answer, operation))
+    return list(_problems_of(operation, json.dumps(answer)))
+
+
+@lru_cache(maxsize=1000)
+def _problems_of(operation: str, answer: str) -> tuple[str, ...]:
+    # Whoever looks often sees the same again and again.
+    return tuple(_problems(_output(operation), json.loads(answer), operation))
 
 
 @cache

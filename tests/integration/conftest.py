@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import types
 import typing as t
 
+import botocore.auth
 import botocore.endpoint
 import pytest
 import redis
@@ -47,7 +49,15 @@ def aws(server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
     passing = types.SimpleNamespace(monotonic=server.clock.now, sleep=server.clock.advance)
     for waiting in (waiters, cloud, botocore.endpoint):
         monkeypatch.setattr(waiting, "time", passing)
+    # Signatures bear the time of that clock too, so that their age is what it would be.
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: _now(server, remove_tzinfo))
+    server.set_knobs(signature_clock="virtual")
     return server
+
+
+def _now(server: LocalAws, remove_tzinfo: bool) -> datetime.datetime:
+    now = datetime.datetime.fromtimestamp(server.clock.now(), datetime.timezone.utc)
+    return now.replace(tzinfo=None) if remove_tzinfo else now
 
 
 @pytest.fixture

@@ -201,8 +201,8 @@ def test_answer_that_cannot_be_read_is_adopted(aws, run, monkeypatch, unreadable
     creating_client = api.creating_client
 
     class Unreadable:
-        def __init__(self, module):
-            self._client = creating_client(module)
+        def __init__(self, module, deadline):
+            self._client = creating_client(module, deadline)
 
         def create_hsm(self, **parameters):
             self._client.create_hsm(**parameters)

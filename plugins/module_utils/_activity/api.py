@@ -3,117 +3,170 @@
 
 # This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-"""The calls to Redis. They decide nothing; every failure is an ActivityError."""
+"""The steps of the activity protocol, one method each. They decide nothing; every failure is an ActivityError."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import typing as t
 
-from ansible.module_utils.common.parameters import remove_values
-
+from . import scripts
+from .common import Call, Connection, Limits
 from .endpoint import ActivityError
-from .plan import Record
-from .scripts import CHECK, TOUCH
+from .plan import CLOCK_SKEW_SECONDS, Answer, has_hash_tag
+from .transformations import to_answer
 
 if t.TYPE_CHECKING:
     from .endpoint import Endpoint
 
 
+class UnconfirmedError(ActivityError):
+    """A step was taken, but too few replicas confirm it, so that it can be lost."""
+
+
 class ActivityStore:
-    """The activity records in one Redis.
+    """The activity of environments in one Redis.
+
+    Every method takes a list of environments, for which the step is taken in one round trip, and has an answer for each.
+    A step may be repeated with the same arguments when its answer was lost: a claim or a commit that its token has already
+    is granted again. A cancel or a finish leaves the same behind, though a claim that is gone is refused then.
+
+    Threads can share a store.
 
     Args:
         endpoint: The server.
-        timeout: Seconds to wait for a connection, and for an answer.
+        limits: How long to wait.
+        dry: Change nothing: answer as if the step had been taken.
 
     Raises:
         ActivityError: The redis library is missing.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        # Imported here, because it takes a tenth of a second that a run without an activity store need not spend.
-        try:
-            import redis
-            import redis.backoff
-            import redis.retry
-        except ImportError as error:
-            raise ActivityError("The Python library redis is missing: pip install 'redis>=5.0.0'.") from error
-        self._redis = redis
+    def __init__(self, endpoint: Endpoint, limits: Limits, dry: bool = False) -> None:
+        self._connection = Connection(endpoint, limits)
         self._endpoint = endpoint
-        arguments: dict[str, t.Any] = {
-            "decode_responses": True,
-            "encoding_errors": "replace",
-            "protocol": 2,
-            "socket_connect_timeout": timeout,
-            "socket_timeout": timeout,
-            "retry": redis.retry.Retry(redis.backoff.ConstantBackoff(0.2), 1),
+        self._limits = limits
+        self._mode = "dry" if dry else ""
+
+    def check(self, environments: t.Sequence[str]) -> list[Answer]:
+        """Change nothing."""
+        return self._take(scripts.CHECK, environments)
+
+    def touch(self, environments: t.Sequence[str], record_ttl: int) -> list[Answer]:
+        """Write now, by the server's clock, as the last use."""
+        return self._take(scripts.TOUCH, environments, record_ttl)
+
+    def start_clock(self, environments: t.Sequence[str], record_ttl: int) -> list[Answer]:
+        """Touch where there is no record of any kind. Refused where there is one."""
+        return self._take(scripts.START_CLOCK, environments, record_ttl)
+
+    def hold(self, environments: t.Sequence[str], holder: str, hold_for: int, record_ttl: int) -> list[Answer]:
+        """Touch, and hold for some seconds from now; a hold of the same holder is replaced.
+
+        Raises:
+            ActivityError: The holds cannot be kept, or too few replicas confirm them.
+        """
+        return self._hold(scripts.HOLD, environments, record_ttl, holder, hold_for, confirm=True)
+
+    def release(self, environments: t.Sequence[str], holder: str, record_ttl: int) -> list[Answer]:
+        """Touch, and end a hold.
+
+        Raises:
+            ActivityError: The holds cannot be read.
+        """
+        return self._hold(scripts.RELEASE, environments, record_ttl, holder)
+
+    def claim_creating(self, environments: t.Sequence[str], token: str, claim_for: int) -> list[Answer]:
+        """Claim for a creation.
+
+        Raises:
+            UnconfirmedError: Too few replicas confirm it. What was claimed is finished again, if that can be done.
+        """
+        return self._claim(scripts.CLAIM_CREATING, dict.fromkeys(environments, (token, claim_for)), token)
+
+    def claim_retiring(
+        self, hsm_ids: t.Mapping[str, t.Sequence[str]], token: str, idle_after: float, claim_for: int
+    ) -> list[Answer]:
+        """Claim for a deletion of these HSMs of each environment.
+
+        Raises:
+            UnconfirmedError: Too few replicas confirm it. What was claimed is finished again, if that can be done.
+        """
+        arguments = {
+            name: (token, claim_for, " ".join(ids), idle_after, CLOCK_SKEW_SECONDS) for name, ids in hsm_ids.items()
         }
-        with self._errors():
-            if endpoint.url:
-                # redis.Redis.from_url would have the URL go before the arguments.
-                options = {**arguments, **redis.connection.parse_url(endpoint.url), **endpoint.arguments}
-                self._client = redis.Redis(connection_pool=redis.ConnectionPool(**options))
-            else:
-                self._client = redis.Redis(**arguments, **endpoint.arguments)
+        return self._claim(scripts.CLAIM_RETIRING, arguments, token)
 
-    def touch(self, environments: t.Sequence[str], record_ttl: int) -> list[float]:
-        """Write now, by the server's clock, as the last use. Returns that moment in unix seconds, for each environment."""
-        answers = self._run(TOUCH, [([_last_access(name)], [record_ttl]) for name in environments])
-        return [float(now) for now in answers]
+    def renew(self, environments: t.Sequence[str], token: str, claim_for: int) -> list[Answer]:
+        """Have a claim that is not committed end some seconds from now."""
+        return self._take(scripts.RENEW, environments, token, claim_for)
 
-    def read(self, environments: t.Sequence[str]) -> list[Record]:
-        """Read the record of each environment."""
-        answers = self._run(CHECK, [([_last_access(name)], []) for name in environments])
-        return [
-            Record(float(now), kind, value, life / 1000 if life >= 0 else None) for now, kind, value, life in answers
-        ]
+    def commit(self, environments: t.Sequence[str], token: str, commit_for: int) -> list[Answer]:
+        """Commit to the deletion, if nobody has used the environment since the claim. The claim lives commit_for longer.
 
-    def _run(self, script: str, calls: t.Sequence[tuple[list[str], list[t.Any]]]) -> list[t.Any]:
-        """Run one script for many keys: one round trip, and a second one where the server does not know it yet."""
-        digest = hashlib.sha1(script.encode()).hexdigest()
-        with self._errors():
-            try:
-                return self._pipeline(digest, calls)
-            except self._redis.exceptions.NoScriptError:
-                self._client.script_load(script)
-                return self._pipeline(digest, calls)
+        Raises:
+            UnconfirmedError: Too few replicas confirm it. Nothing may be deleted: finish.
+        """
+        return self._take(scripts.COMMIT, environments, token, commit_for, confirm=True)
 
-    def _pipeline(self, digest: str, calls: t.Sequence[tuple[list[str], list[t.Any]]]) -> list[t.Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipeline.evalsha(digest, len(keys), *keys, *arguments)
-        return pipeline.execute()
+    def cancel(self, environments: t.Sequence[str], token: str) -> list[Answer]:
+        """Take the claim for a deletion away from its actor, so that its commit fails.
 
-    @contextlib.contextmanager
-    def _errors(self) -> t.Iterator[None]:
-        errors = self._redis.exceptions
+        Raises:
+            UnconfirmedError: Too few replicas confirm it. The commit may still succeed.
+        """
+        return self._take(scripts.CANCEL, environments, token, confirm=True)
+
+    def finish(self, environments: t.Sequence[str], token: str) -> list[Answer]:
+        """End one's own claim, whatever its phase."""
+        return self._take(scripts.FINISH, environments, token)
+
+    def _hold(
+        self, script: str, environments: t.Sequence[str], *arguments: t.Any, confirm: bool = False
+    ) -> list[Answer]:
+        answers = self._take(script, environments, *arguments, confirm=confirm)
+        for name, answer in zip(environments, answers, strict=True):
+            if not answer.granted:
+                raise ActivityError(
+                    f"env: {_keys(name)[1]} in Redis at {self._endpoint.name} is not the sorted set of holds. See what "
+                    "wrote it, and delete it if nobody needs it."
+                )
+        return answers
+
+    def _claim(self, script: str, arguments: t.Mapping[str, tuple[t.Any, ...]], token: str) -> list[Answer]:
         try:
-            yield
-        except errors.AuthenticationError as error:
-            raise ActivityError(
-                f"redis_password: Redis at {self._endpoint.name} refused the user or password. Check redis_password, "
-                "redis_username, the ones in redis_url, and REDIS_PASSWORD."
-            ) from error
-        except (errors.ConnectionError, errors.TimeoutError, OSError) as error:
-            raise ActivityError(
-                f"redis_url: Redis at {self._endpoint.name} does not answer ({self._text(error)}). Check redis_url, or "
-                "redis_host and redis_port, and that it runs and can be reached from here."
-            ) from error
-        except errors.RedisError as error:
-            raise ActivityError(f"redis_url: Redis at {self._endpoint.name} refused: {self._text(error)}") from error
-        except (TypeError, ValueError, AttributeError) as error:
-            # The client's own words for a host, or an option in the URL, that it cannot use.
-            raise ActivityError(
-                f"redis_url: Redis at {self._endpoint.name} cannot be used as it is configured ({self._text(error)}). "
-                "Check the host and the options in redis_url."
-            ) from error
+            return self._run(script, [self._call(name, *given) for name, given in arguments.items()], confirm=True)
+        except UnconfirmedError:
+            with contextlib.suppress(ActivityError):
+                self._take(scripts.FINISH, list(arguments), token)
+            raise
 
-    def _text(self, error: Exception) -> str:
-        """The words of an error without a secret: a server may repeat what it was sent."""
-        return str(remove_values(str(error), self._endpoint.secrets))
+    def _take(
+        self, script: str, environments: t.Sequence[str], *arguments: t.Any, confirm: bool = False
+    ) -> list[Answer]:
+        return self._run(script, [self._call(name, *arguments) for name in environments], confirm)
+
+    def _call(self, environment: str, *arguments: t.Any) -> Call:
+        if self._endpoint.kind == "cluster" and not has_hash_tag(environment):
+            raise ActivityError(
+                f"env: a Redis Cluster keeps all keys of an environment together only where its name has braces: write "
+                f"{{{environment}}} instead of {environment}, wherever this environment is named."
+            )
+        return Call(_keys(environment), (self._mode, *arguments))
+
+    def _run(self, script: str, calls: t.Sequence[Call], confirm: bool) -> list[Answer]:
+        limits = self._limits
+        confirm = confirm and limits.min_replicas > 0 and not self._mode
+        raw, replicas = self._connection.run(script, calls, confirm)
+        answers = [to_answer(answer) for answer in raw]
+        if confirm and replicas < limits.min_replicas and any(answer.granted for answer in answers):
+            raise UnconfirmedError(
+                f"redis_min_replicas: {replicas} of {limits.min_replicas} replicas of Redis at {self._endpoint.name} have "
+                f"confirmed the step after {limits.replica_timeout:g} s. It does not count, because it is lost if another "
+                "replica takes over. Look at the replicas, and repeat the step."
+            )
+        return answers
 
 
-def _last_access(environment: str) -> str:
-    return f"hsm:{environment}:last_access"
+def _keys(environment: str) -> tuple[str, ...]:
+    return tuple(f"hsm:{environment}:{key}" for key in ("last_access", "holds", "claim", "fence"))

@@ -8,20 +8,38 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import typing as t
 
 from .api import ActivityStore
+from .common import Limits
 from .endpoint import ActivityError, find_endpoint
-from .plan import Judgement, check_environment, judge
+from .plan import (
+    Answer,
+    Judgement,
+    check_environment,
+    check_holder,
+    check_hsm_id,
+    check_token,
+    explain,
+    judge,
+)
+
+_DURATIONS = ("record_ttl", "idle_after", "hold_for", "claim_for", "commit_for")
 
 
-def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> ActivityStore:
+def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str], dry: bool = False) -> ActivityStore:
     """Open the activity store that parameters and environment variables name. Nothing is sent yet.
+
+    Args:
+        params: The parameters of redis_argument_spec.
+        environ: Environment variables.
+        dry: Have no step change anything.
 
     Raises:
         ActivityError: It is not configured, or not so that it can be used.
     """
-    return ActivityStore(find_endpoint(params, environ), params["redis_timeout"])
+    return ActivityStore(find_endpoint(params, environ), _limits(params), dry)
 
 
 def run_action(params: t.Mapping[str, t.Any], check_mode: bool, environ: t.Mapping[str, str]) -> dict[str, t.Any]:
@@ -36,44 +54,98 @@ def run_action(params: t.Mapping[str, t.Any], check_mode: bool, environ: t.Mappi
         The result of the module.
 
     Raises:
-        ActivityError: A parameter is wrong, or the store does not answer a touch.
+        ActivityError: A parameter is wrong, or the store does not answer. A check is answered all the same.
     """
-    names = params["env"]
-    for name in names:
-        if problem := check_environment(name):
-            raise ActivityError(f"env: {problem}.")
-    for parameter in ("record_ttl", "idle_after", "redis_timeout"):
-        if params[parameter] <= 0:
-            raise ActivityError(f"{parameter}: {params[parameter]} is no duration. Set it to more than 0 seconds.")
-    if params["action"] == "check":
+    _check_parameters(params)
+    names, action = list(dict.fromkeys(params["env"])), params["action"]
+    if action == "check":
         return _check(params, names, environ)
-    return _touch(params, names, check_mode, environ)
+    store = open_store(params, environ, dry=check_mode)
+    answers = _STEPS[action](store, names, params)
+    described = [_describe(name, answer, params) for name, answer in zip(names, answers, strict=True)]
+    return {"changed": any(answer.granted for answer in answers), "environments": described}
 
 
-def _touch(
-    params: t.Mapping[str, t.Any], names: list[str], check_mode: bool, environ: t.Mapping[str, str]
-) -> dict[str, t.Any]:
-    store = open_store(params, environ)
-    if check_mode:
-        touched: list[dict[str, t.Any]] = [{"env": name} for name in names]
-    else:
-        moments = store.touch(names, params["record_ttl"])
-        touched = [
-            {"env": name, "last_access": moment, "expires_in": params["record_ttl"]}
-            for name, moment in zip(names, moments, strict=True)
-        ]
-    return {"changed": bool(names), "environments": touched}
+_Params = t.Mapping[str, t.Any]
 
 
-def _check(params: t.Mapping[str, t.Any], names: list[str], environ: t.Mapping[str, str]) -> dict[str, t.Any]:
-    warnings = []
+def _claim(store: ActivityStore, names: list[str], params: _Params) -> list[Answer]:
+    token = params["token"] or secrets.token_hex(16)
+    if params["phase"] == "creating":
+        return store.claim_creating(names, token, params["claim_for"])
+    return store.claim_retiring({names[0]: params["hsm_ids"]}, token, params["idle_after"], params["claim_for"])
+
+
+_STEPS: dict[str, t.Callable[[ActivityStore, list[str], _Params], list[Answer]]] = {
+    "touch": lambda store, names, params: store.touch(names, params["record_ttl"]),
+    "hold": lambda store, names, params: store.hold(names, params["holder"], params["hold_for"], params["record_ttl"]),
+    "release": lambda store, names, params: store.release(names, params["holder"], params["record_ttl"]),
+    "claim": _claim,
+    "commit": lambda store, names, params: store.commit(names, params["token"], params["commit_for"]),
+    "cancel": lambda store, names, params: store.cancel(names, params["token"]),
+    "finish": lambda store, names, params: store.finish(names, params["token"]),
+}
+# These are about one claim, and may be refused.
+_OF_A_CLAIM = ("claim", "commit", "cancel", "finish")
+
+
+def _check(params: _Params, names: list[str], environ: t.Mapping[str, str]) -> dict[str, t.Any]:
     try:
-        judgements = [judge(record, params["idle_after"]) for record in open_store(params, environ).read(names)]
+        answers = open_store(params, environ).check(names)
     except ActivityError as error:
         # Whoever decides on a deletion asks here: what cannot be read is unknown, and unknown is never idle.
-        judgements = [Judgement("unknown", str(error)) for _name in names]
-        warnings.append(str(error))
-    environments = [
-        {"env": name, **dataclasses.asdict(judgement)} for name, judgement in zip(names, judgements, strict=True)
-    ]
-    return {"changed": False, "environments": environments, "warnings": warnings}
+        unknown = [_plain(name, Judgement("unknown", str(error))) for name in names]
+        return {"changed": False, "environments": unknown, "warnings": [str(error)]}
+    described = [_describe(name, answer, params) for name, answer in zip(names, answers, strict=True)]
+    return {"changed": False, "environments": described}
+
+
+def _describe(name: str, answer: Answer, params: _Params) -> dict[str, t.Any]:
+    described = _plain(name, judge(answer.snapshot, params["idle_after"]))
+    if params["action"] in _OF_A_CLAIM:
+        described |= {"granted": answer.granted, "refusal": answer.refusal}
+        described["reason"] = explain(answer, params["idle_after"])
+    return described
+
+
+def _plain(name: str, judgement: Judgement) -> dict[str, t.Any]:
+    """Make of a judgement what a module returns: lists, not tuples."""
+    plain = {"env": name, **dataclasses.asdict(judgement), "holders": list(map(dataclasses.asdict, judgement.holders))}
+    if judgement.claim:
+        plain["claim"]["hsm_ids"] = list(judgement.claim.hsm_ids)
+    return plain
+
+
+def _check_parameters(params: _Params) -> None:
+    problems = [("env", check_environment(name)) for name in params["env"]]
+    if params["holder"] is not None:
+        problems.append(("holder", check_holder(params["holder"])))
+    if params["token"] is not None:
+        problems.append(("token", check_token(params["token"])))
+    problems += [("hsm_ids", check_hsm_id(hsm_id)) for hsm_id in params["hsm_ids"] or []]
+    for parameter, problem in problems:
+        if problem:
+            raise ActivityError(f"{parameter}: {problem}.")
+    _check_durations(params, _DURATIONS)
+    _limits(params)
+    if params["action"] in _OF_A_CLAIM and len(set(params["env"])) != 1:
+        raise ActivityError(f"env: {params['action']} is for one environment at a time. Name one.")
+
+
+def _limits(params: _Params) -> Limits:
+    _check_durations(params, ("redis_timeout", "redis_replica_timeout"))
+    for name in ("redis_min_replicas", "redis_retry_for"):
+        if (params[name] or 0) < 0:
+            raise ActivityError(f"{name}: {params[name]} is less than 0. Set it to 0 or more.")
+    return Limits(
+        params["redis_timeout"],
+        params["redis_retry_for"],
+        params["redis_min_replicas"],
+        params["redis_replica_timeout"],
+    )
+
+
+def _check_durations(params: _Params, names: t.Iterable[str]) -> None:
+    for name in names:
+        if params[name] <= 0:
+            raise ActivityError(f"{name}: {params[name]} is no duration. Set it to more than 0 seconds.")

@@ -11,6 +11,20 @@ import typing as t
 
 RECORD_TTL = 7200
 IDLE_AFTER = 1800
+HOLD_FOR = 3600
+HOLD_FOR = 3600
+SETTLE = 5.0
+
+# What a step cannot do without.
+REQUIRED_IF = [
+    ("action", "hold", ["holder"]),
+    ("action", "release", ["holder"]),
+    ("action", "claim", ["phase"]),
+    ("phase", "retiring", ["hsm_ids"]),
+    ("action", "commit", ["token"]),
+    ("action", "cancel", ["token"]),
+    ("action", "finish", ["token"]),
+]
 
 
 def redis_argument_spec() -> dict[str, t.Any]:
@@ -24,17 +38,32 @@ def redis_argument_spec() -> dict[str, t.Any]:
         "redis_db": {"type": "int"},
         "redis_tls": {"type": "bool", "default": False},
         "redis_ca_certs": {"type": "path"},
+        "redis_client_cert": {"type": "path"},
+        "redis_client_key": {"type": "path", "no_log": False},
+        "redis_sentinel_username": {"type": "str"},
+        "redis_sentinel_password": {"type": "str", "no_log": True},
         "redis_timeout": {"type": "float", "default": 5},
+        "redis_retry_for": {"type": "float"},
+        "redis_min_replicas": {"type": "int", "default": 0},
+        "redis_replica_timeout": {"type": "float", "default": 1},
     }
 
 
 def activity_argument_spec() -> dict[str, t.Any]:
     """Return the parameters of hsm_activity."""
+    actions = ["touch", "hold", "release", "check", "claim", "commit", "cancel", "finish"]
     return {
-        "action": {"type": "str", "required": True, "choices": ["touch", "check"]},
+        "action": {"type": "str", "required": True, "choices": actions},
         "env": {"type": "list", "elements": "str", "required": True, "aliases": ["envs"]},
         "record_ttl": {"type": "int", "default": RECORD_TTL},
         "idle_after": {"type": "int", "default": IDLE_AFTER},
+        "holder": {"type": "str"},
+        "hold_for": {"type": "int", "default": HOLD_FOR},
+        "phase": {"type": "str", "choices": ["creating", "retiring"]},
+        "token": {"type": "str", "no_log": False},
+        "hsm_ids": {"type": "list", "elements": "str"},
+        "claim_for": {"type": "int", "default": 300},
+        "commit_for": {"type": "int", "default": 900},
         **redis_argument_spec(),
     }
 
@@ -44,5 +73,8 @@ def heartbeat_argument_spec() -> dict[str, t.Any]:
     return {
         "env": {"type": "str", "required": True},
         "record_ttl": {"type": "int", "default": RECORD_TTL},
+        "holder": {"type": "str"},
+        "hold_for": {"type": "int", "default": HOLD_FOR},
+        "settle": {"type": "float", "default": SETTLE},
         **redis_argument_spec(),
     }

@@ -11,8 +11,9 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
+from .url import MalformedUrlError, parse_url
+
 DEFAULT_PORT = 6379
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 class ActivityError(Exception):
@@ -21,19 +22,27 @@ class ActivityError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One Redis server.
+    """An activity store.
 
     Attributes:
         name: The server in words, without a secret.
-        url: Where it was given as a URL.
+        url: Where it was given as a URL; of many servers, that of the first.
         arguments: Further arguments of the Redis client, by its own names. They go before those in the URL.
         secrets: What must not be shown, wherever it comes back from.
+        kind: "server", "sentinel" or "cluster".
+        nodes: The Sentinels, or nodes of the Cluster, to ask.
+        master: The name under which Sentinels know the master.
+        sentinel_arguments: The user and password of the Sentinels.
     """
 
     name: str
     url: str | None = field(default=None, repr=False)
     arguments: dict[str, t.Any] = field(default_factory=dict, repr=False)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    kind: str = "server"
+    nodes: tuple[tuple[str, int], ...] = ()
+    master: str = ""
+    sentinel_arguments: dict[str, t.Any] = field(default_factory=dict, repr=False)
 
 
 def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Endpoint:
@@ -45,8 +54,6 @@ def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -
     Raises:
         ActivityError: Nothing is configured, or what is configured is malformed.
     """
-    given = {key: params.get(f"redis_{key}") for key in ("username", "password", "db")}
-    arguments = {key: value for key, value in given.items() if value not in (None, "")}
     url, host = params.get("redis_url"), params.get("redis_host")
     if url and host:
         raise ActivityError("redis_url: both redis_url and redis_host are set. Give one of them.")
@@ -54,58 +61,62 @@ def find_endpoint(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -
         url = environ.get("REDIS_URL")
         host = None if url else environ.get("REDIS_HOST")
     if url:
-        return _from_url(url, "redis_url" if params.get("redis_url") else "REDIS_URL", arguments, params, environ)
+        return _from_url(url, "redis_url" if params.get("redis_url") else "REDIS_URL", params, environ)
     if not host:
         raise ActivityError("redis_url: no Redis is named. Set redis_url or redis_host, or REDIS_URL or REDIS_HOST.")
-    if environ.get("REDIS_PASSWORD"):
-        arguments.setdefault("password", environ["REDIS_PASSWORD"])
+    port = _port(params, environ)
+    arguments = _arguments(params, environ.get("REDIS_PASSWORD"), bool(params.get("redis_tls")))
     if params.get("redis_tls"):
         arguments["ssl"] = True
-        arguments.update(_ca_certs(params))
-    port = _port(params, environ)
     arguments.update(host=host, port=port)
     return Endpoint(f"{host}:{port}", arguments=arguments, secrets=_secrets(arguments.get("password")))
 
 
-def _from_url(
-    url: str,
-    source: str,
-    arguments: dict[str, t.Any],
-    params: t.Mapping[str, t.Any],
-    environ: t.Mapping[str, str],
-) -> Endpoint:
-    malformed = ActivityError(
-        f"{source}: its host or port is malformed. In a password, write # / ? @ and : as %23 %2F %3F %40 and %3A."
-    )
+def _from_url(url: str, source: str, params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> Endpoint:
     try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise malformed from error
-    if parts.scheme not in _SCHEMES or not (parts.netloc or parts.path):
-        wanted = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
-        raise ActivityError(f"{source}: not the URL of a Redis. It begins with one of {wanted} and names a server.")
-    # A password with an unescaped mark cuts the URL short, and its first part would be taken for the host or the port.
-    rest = f"{parts.query}{parts.fragment}" if parts.scheme == "unix" else f"{parts.path}{parts.query}{parts.fragment}"
-    if "@" in rest or parts.fragment or (parts.scheme != "unix" and not parts.hostname):
-        raise malformed
-    if params.get("redis_tls") and parts.scheme == "redis":
+        location = parse_url(url)
+    except MalformedUrlError as error:
+        raise ActivityError(f"{source}: {error}") from error
+    if params.get("redis_tls") and location.nodes and not location.tls:
         raise ActivityError(f"redis_tls: is for redis_host, but {source} is set. Begin the URL with rediss:// instead.")
-    if not parts.password and environ.get("REDIS_PASSWORD"):
-        arguments.setdefault("password", environ["REDIS_PASSWORD"])
-    if parts.scheme == "rediss":
-        arguments.update(_ca_certs(params))
-    name = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{port}"
-    return Endpoint(name, url, arguments, _secrets(arguments.get("password"), parts.password, url))
+    arguments = _arguments(params, None if location.password else environ.get("REDIS_PASSWORD"), location.tls)
+    if location.kind == "cluster" and arguments.pop("db", 0):
+        raise ActivityError("redis_db: a Redis Cluster has no database but 0. Leave redis_db out.")
+    of_sentinels = _given(params, username="redis_sentinel_username", password="redis_sentinel_password")
+    return Endpoint(
+        location.name,
+        location.url,
+        arguments,
+        _secrets(arguments.get("password"), location.password, of_sentinels.get("password"), url),
+        location.kind,
+        location.nodes,
+        location.master,
+        of_sentinels,
+    )
+
+
+def _arguments(params: t.Mapping[str, t.Any], password: str | None, tls: bool) -> dict[str, t.Any]:
+    arguments = _given(params, username="redis_username", password="redis_password", db="redis_db")
+    if password:
+        arguments.setdefault("password", password)
+    if tls:
+        arguments |= _given(
+            params,
+            ssl_ca_certs="redis_ca_certs",
+            ssl_certfile="redis_client_cert",
+            ssl_keyfile="redis_client_key",
+        )
+    return arguments
+
+
+def _given(params: t.Mapping[str, t.Any], **names: str) -> dict[str, t.Any]:
+    """The parameters that are set, under the names that the Redis client has for them."""
+    return {key: params[name] for key, name in names.items() if params.get(name) not in (None, "")}
 
 
 def _secrets(*values: str | None) -> frozenset[str]:
     plain = {value for value in values if value}
     return frozenset(plain | {urllib.parse.unquote(value) for value in plain})
-
-
-def _ca_certs(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return {"ssl_ca_certs": params["redis_ca_certs"]} if params.get("redis_ca_certs") else {}
 
 
 def _port(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str]) -> int:

@@ -12,15 +12,19 @@ import typing as t
 
 from .apply import open_store
 from .endpoint import ActivityError
-from .plan import check_environment
+from .plan import check_environment, check_holder
 
 
 class Heartbeat:
-    """Touches one environment.
+    """Says that one environment is in use: holds it for a holder, or touches it.
 
     Args:
-        params: The parameters that name the environment, the life of its record and the activity store.
+        params: The parameters that name the environment, the holder, the life of record and hold, and the activity store.
         warn: Told once, when a beat fails.
+
+    Attributes:
+        store: The activity store.
+        environment: Name of the environment.
 
     Raises:
         ActivityError: A parameter is wrong, or the store is not configured.
@@ -29,12 +33,16 @@ class Heartbeat:
     def __init__(self, params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> None:
         if problem := check_environment(params["env"]):
             raise ActivityError(f"activity.env: {problem}.")
-        for parameter in ("record_ttl", "redis_timeout"):
+        if params["holder"] and (problem := check_holder(params["holder"])):
+            raise ActivityError(f"activity.holder: {problem}.")
+        for parameter in ("record_ttl", "hold_for", "redis_timeout"):
             if params[parameter] <= 0:
                 raise ActivityError(f"activity.{parameter}: {params[parameter]} is no duration. Set it to more than 0.")
-        self._environment = params["env"]
+        self.environment = params["env"]
+        self.store = open_store(params, os.environ)
         self._record_ttl = params["record_ttl"]
-        self._store = open_store(params, os.environ)
+        self._holder = params["holder"]
+        self._hold_for = params["hold_for"]
         self._warn = warn
         self._failed = False
 
@@ -44,7 +52,10 @@ class Heartbeat:
         Raises:
             ActivityError: It could not be said.
         """
-        self._store.touch([self._environment], self._record_ttl)
+        if self._holder:
+            self.store.hold([self.environment], self._holder, self._hold_for, self._record_ttl)
+        else:
+            self.store.touch([self.environment], self._record_ttl)
 
     def beat(self, _progress: object = None) -> None:
         """Touch again. A beat that fails is no reason to give up what is under way: the next one may succeed."""

@@ -3,22 +3,212 @@
 
 # This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-"""The steps of the activity protocol, each one Lua script, so that it is atomic and reads the server's clock only."""
+"""The steps of the activity protocol, each one Lua script, so that it is atomic and reads the server's clock only.
+
+A step is a precondition, which answers why the step is refused, and an effect, which happens only if it is not. All steps
+share what stands around them: the keys, the clock, how the claim is read, and the answer.
+
+Every time is a whole unix second. The record is the second in which it was written, so it counts as one that is younger
+than it says; a hold and a claim live to the end of the second that they name. So no rounding ever makes an HSM look idle.
+"""
 
 from __future__ import annotations
 
-# KEYS: last_access. ARGV: seconds the record lives. Returns the server's unix seconds.
-TOUCH = """
-local now = redis.call('TIME')[1]
-redis.call('SET', KEYS[1], now, 'EX', ARGV[1])
-return now
+# KEYS: last_access, holds, claim, fence. ARGV: "dry" to change nothing, then those of the step.
+_HEAD = """
+local RECORD, HOLDS, CLAIM, FENCE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local now = tonumber(redis.call('TIME')[1])
+
+local function kind(key) return redis.call('TYPE', key).ok end
+
+local function text(key)
+  if kind(key) == 'string' then return redis.call('GET', key) end
+end
+
+-- Unix seconds as plan.py reads them; nil if it is none.
+local function seconds(value)
+  local digits, rest = string.match(value or '', '^(%d+)(.*)$')
+  if digits and #digits <= 15 and #rest <= 10 and (rest == '' or string.find(rest, '^%.%d+$')) then
+    return tonumber(value)
+  end
+end
+
+-- A number as INCR and the steps write it.
+local function whole(value) return value and #value <= 15 and string.find(value, '^[1-9]%d*$') end
+
+local FOREIGN = {phase = 'unknown', token = '', fence = '0', deadline = '0', hsm_ids = '', record = ''}
+
+-- The live claim; nil where there is none; FOREIGN where its keys hold what no step wrote.
+local function live_claim()
+  if kind(FENCE) ~= 'none' and not whole(text(FENCE)) then return FOREIGN end
+  if kind(CLAIM) == 'none' then return nil end
+  if kind(CLAIM) ~= 'hash' then return FOREIGN end
+  local names = {'phase', 'token', 'fence', 'deadline', 'hsm_ids', 'record'}
+  local values, found = redis.call('HMGET', CLAIM, unpack(names)), {}
+  for place, name in ipairs(names) do
+    if not values[place] then return FOREIGN end
+    found[name] = values[place]
+  end
+  local retiring = found.phase == 'retiring' or found.phase == 'committed'
+  if not (retiring and seconds(found.record) or found.phase == 'creating') then return FOREIGN end
+  if found.token == '' or not whole(found.fence) or not whole(found.deadline) then return FOREIGN end
+  if tonumber(found.deadline) >= now then return found end
+end
+
+local claim = live_claim()
+
+-- Why this token may not change the live claim; nil where it may.
+local function not_own(token, phases)
+  if not claim then return 'gone' end
+  if claim.phase == 'unknown' then return 'unknown' end
+  if claim.token ~= token then return 'claimed' end
+  if not phases[claim.phase] then return claim.phase end
+end
+
+local function touch(record_ttl) redis.call('SET', RECORD, now, 'EX', record_ttl) end
+
+local function holds_unreadable() return kind(HOLDS) ~= 'none' and kind(HOLDS) ~= 'zset' end
+
+local function drop_past_holds() redis.call('ZREMRANGEBYSCORE', HOLDS, '-inf', '(' .. now) end
+
+-- The key outlives the deadline by an hour, for those who look; the deadline alone says whether the claim is live.
+local function live_until(deadline)
+  redis.call('HSET', CLAIM, 'deadline', deadline)
+  redis.call('EXPIREAT', CLAIM, deadline + 3600)
+end
+
+-- A claim that this token has already only lives longer, so that a step may be repeated whose answer was lost.
+local function take_claim(phase, token, claim_for, hsm_ids)
+  if not claim then
+    redis.call('HSET', CLAIM, 'fence', redis.call('INCR', FENCE), 'phase', phase, 'token', token,
+      'hsm_ids', hsm_ids, 'record', text(RECORD) or '')
+  end
+  live_until(now + claim_for)
+end
+
+local function answer(refusal)
+  local holders = false
+  if not holds_unreadable() then holders = redis.call('ZRANGEBYSCORE', HOLDS, now, '+inf', 'WITHSCORES') end
+  local live, shown = live_claim(), {}
+  if live then shown = {live.phase, live.token, live.fence, live.deadline, live.hsm_ids} end
+  return {refusal or '', now, kind(RECORD), text(RECORD) or '', redis.call('PTTL', RECORD), holders, shown}
+end
 """
 
-# KEYS: last_access. Returns the server's unix seconds, the type of the record, its value, and its life in milliseconds.
-CHECK = """
-local now = redis.call('TIME')[1]
-local kind = redis.call('TYPE', KEYS[1]).ok
-local value = ''
-if kind == 'string' then value = redis.call('GET', KEYS[1]) end
-return {now, kind, value, redis.call('PTTL', KEYS[1])}
+_TAIL = """
+local refusal = precondition()
+if not refusal and ARGV[1] ~= 'dry' then effect() end
+return answer(refusal)
 """
+
+
+def _step(precondition: str = "", effect: str = "") -> str:
+    return f"{_HEAD}\nlocal function precondition()\n{precondition}end\n\nlocal function effect()\n{effect}end\n{_TAIL}"
+
+
+CHECK = _step()
+
+# ARGV: record_ttl.
+TOUCH = _step(effect="  touch(ARGV[2])\n")
+
+# ARGV: record_ttl. An HSM in being that nobody has touched yet: its time begins now.
+START_CLOCK = _step(
+    precondition="""
+  if kind(RECORD) ~= 'none' then return 'recorded' end
+""",
+    effect="  touch(ARGV[2])\n",
+)
+
+# ARGV: record_ttl, holder, hold_for.
+HOLD = _step(
+    precondition="""
+  if holds_unreadable() then return 'unknown' end
+""",
+    effect="""
+  touch(ARGV[2])
+  drop_past_holds()
+  redis.call('ZADD', HOLDS, now + ARGV[4], ARGV[3])
+""",
+)
+
+# ARGV: record_ttl, holder.
+RELEASE = _step(
+    precondition="""
+  if holds_unreadable() then return 'unknown' end
+""",
+    effect="""
+  touch(ARGV[2])
+  drop_past_holds()
+  redis.call('ZREM', HOLDS, ARGV[3])
+""",
+)
+
+# ARGV: token, claim_for.
+CLAIM_CREATING = _step(
+    precondition="""
+  if claim then return not_own(ARGV[2], {creating = true}) end
+""",
+    effect="""
+  take_claim('creating', ARGV[2], ARGV[3], '')
+""",
+)
+
+# ARGV: token, claim_for, HSM ids, idle_after, seconds that a record may lie in the future.
+# The claim remembers the record, and leaves no holds, because none of them is live.
+CLAIM_RETIRING = _step(
+    precondition="""
+  if claim then return not_own(ARGV[2], {retiring = true}) end
+  if holds_unreadable() then return 'unknown' end
+  if redis.call('ZCOUNT', HOLDS, now, '+inf') > 0 then return 'held' end
+  local last_access = seconds(text(RECORD))
+  if not last_access or last_access - now > tonumber(ARGV[6]) then return 'unknown' end
+  if now - last_access <= tonumber(ARGV[5]) then return 'active' end
+""",
+    effect="""
+  if not claim then drop_past_holds() end
+  take_claim('retiring', ARGV[2], ARGV[3], ARGV[4])
+""",
+)
+
+# ARGV: token, claim_for.
+RENEW = _step(
+    precondition="""
+  return not_own(ARGV[2], {creating = true, retiring = true})
+""",
+    effect="""
+  live_until(now + ARGV[3])
+""",
+)
+
+# ARGV: token, commit_for. A claim that is committed already stays as it is; writing it once more lets WAIT confirm it.
+COMMIT = _step(
+    precondition="""
+  local refusal = not_own(ARGV[2], {retiring = true, committed = true})
+  if refusal or claim.phase == 'committed' then return refusal end
+  if text(RECORD) ~= claim.record or kind(HOLDS) ~= 'none' then return 'changed' end
+""",
+    effect="""
+  redis.call('HSET', CLAIM, 'phase', 'committed')
+  if claim.phase ~= 'committed' then live_until(claim.deadline + ARGV[3]) end
+""",
+)
+
+# ARGV: token. One that is gone is refused: it may have been committed before it was lost.
+CANCEL = _step(
+    precondition="""
+  return not_own(ARGV[2], {retiring = true})
+""",
+    effect="""
+  redis.call('DEL', CLAIM)
+""",
+)
+
+# ARGV: token.
+FINISH = _step(
+    precondition="""
+  return not_own(ARGV[2], {creating = true, retiring = true, committed = true})
+""",
+    effect="""
+  redis.call('DEL', CLAIM)
+""",
+)

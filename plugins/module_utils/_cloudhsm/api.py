@@ -18,28 +18,48 @@ except ImportError:
     pass  # Handled by AnsibleAWSModule.
 
 from .common import CREATE_RETRY, READ_RETRY, AnsibleCloudHSMError, CloudHSMErrorHandler
+from .deadline import SigningDeadline
 
 if t.TYPE_CHECKING:
     from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 
-def client(module: AnsibleAWSModule) -> t.Any:
+def client(module: AnsibleAWSModule, **connection: t.Any) -> t.Any:
     """Return the client for every call but CreateHsm.
+
+    Args:
+        module: The module.
+        connection: What it is made with in place of what the module's own parameters say.
 
     Raises:
         AnsibleCloudHSMError: No region is configured.
     """
-    if not module.region:
+    if not (connection.get("region") or module.region):
         raise AnsibleCloudHSMError(
             message="region: none is configured. Set region, AWS_REGION, or a region in the AWS profile"
         )
-    return module.client("cloudhsmv2")
+    return module.client("cloudhsmv2", **connection)
 
 
-def creating_client(module: AnsibleAWSModule) -> t.Any:
-    """Return the client for CreateHsm, which botocore must not repeat by itself: the call has no idempotency token."""
+def creating_client(module: AnsibleAWSModule, deadline: t.Callable[[], float]) -> t.Any:
+    """Return the client for CreateHsm, which botocore must not repeat by itself: the call has no idempotency token.
+
+    Args:
+        module: The module.
+        deadline: Gives the moment on AWS's clock until which a request may be signed, in unix seconds.
+    """
     config = Config(**(module.params.get("aws_config") or {}))
-    return module.client("cloudhsmv2", aws_config=config.merge(Config(retries={"total_max_attempts": 1})))
+    client = module.client("cloudhsmv2", aws_config=config.merge(Config(retries={"total_max_attempts": 1})))
+    SigningDeadline(client, "CreateHsm", deadline)
+    return client
+
+
+@CloudHSMErrorHandler.common_error_handler("describe CloudHSM clusters")
+@READ_RETRY
+def describe_all_clusters(client: t.Any) -> tuple[list[dict[str, t.Any]], datetime.datetime]:
+    """DescribeClusters, every page: the clusters, and the moment of the first answer on AWS's own clock."""
+    answers = list(client.get_paginator("describe_clusters").paginate())
+    return [cluster for answer in answers for cluster in answer["Clusters"]], _moment(answers[0])
 
 
 @CloudHSMErrorHandler.common_error_handler("describe CloudHSM clusters")
@@ -56,7 +76,7 @@ def describe_cluster(client: t.Any, cluster_id: str) -> tuple[dict[str, t.Any] |
     """DescribeClusters for one id: the cluster, or None, and the moment of the answer on AWS's own clock."""
     answer = client.describe_clusters(Filters={"clusterIds": [cluster_id]})
     found = next((cluster for cluster in answer["Clusters"] if cluster["ClusterId"] == cluster_id), None)
-    return found, email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+    return found, _moment(answer)
 
 
 @CloudHSMErrorHandler.common_error_handler("create an HSM in {availability_zone} of {cluster_id}")
@@ -80,6 +100,20 @@ def delete_hsm(client: t.Any, cluster_id: str, hsm_id: str) -> bool:
     return True
 
 
+@CloudHSMErrorHandler.common_error_handler("tag {resource_id}")
+@READ_RETRY
+def tag_resource(client: t.Any, resource_id: str, tags: t.Mapping[str, str]) -> None:
+    """TagResource: add or overwrite."""
+    client.tag_resource(ResourceId=resource_id, TagList=[{"Key": key, "Value": value} for key, value in tags.items()])
+
+
+@CloudHSMErrorHandler.common_error_handler("untag {resource_id}")
+@READ_RETRY
+def untag_resource(client: t.Any, resource_id: str, keys: t.Sequence[str]) -> None:
+    """UntagResource; keys that are not there do not matter."""
+    client.untag_resource(ResourceId=resource_id, TagKeyList=list(keys))
+
+
 @CloudHSMErrorHandler.common_error_handler("describe the backups of {cluster_id}")
 @READ_RETRY
 def describe_backups(client: t.Any, cluster_id: str) -> list[dict[str, t.Any]]:
@@ -99,3 +133,8 @@ def ec2_client(module: AnsibleAWSModule) -> t.Any:
 def describe_subnets(client: t.Any, subnet_ids: list[str]) -> list[dict[str, t.Any]]:
     """EC2 DescribeSubnets."""
     return client.describe_subnets(SubnetIds=subnet_ids)["Subnets"]
+
+
+def _moment(answer: dict[str, t.Any]) -> datetime.datetime:
+    """The moment of an answer on AWS's own clock."""
+    return email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 
 from . import api
 from .common import AnsibleCloudHSMError, error_code, error_text, may_have_had_effect
+from .deadline import DeadlineError
 from .plan import Placement, PlanError
 from .transformations import to_hsm
 from .waiters import Verdict, WaitError
 
 if t.TYPE_CHECKING:
+    from .guard import Guard
     from .plan import Create
     from .resources import Hsm
     from .view import ClusterView
@@ -66,6 +68,7 @@ class Creator:
         ec2_client: Makes the EC2 client; called only when an address was asked for.
         options: How far it may go.
         wait: The bound of the run.
+        guard: Has given the right to create whenever `create` is called.
     """
 
     def __init__(
@@ -75,12 +78,14 @@ class Creator:
         ec2_client: t.Callable[[], t.Any],
         options: CreateOptions,
         wait: Wait,
+        guard: Guard,
     ) -> None:
         self._view = view
         self._make_creating_client = creating_client
         self._ec2_client = ec2_client
         self._options = options
         self._wait = wait
+        self._guard = guard
         self._refusing: set[str] = set()
 
     @functools.cached_property
@@ -125,7 +130,7 @@ class Creator:
         for place, following in zip(places, [*places[1:], None], strict=True):
             try:
                 hsm = self._create_at(place)
-            except UnclearCreationError:
+            except (DeadlineError, UnclearCreationError):
                 raise
             except AnsibleCloudHSMError as error:
                 if following is None or not self._may_go_elsewhere(place, error):
@@ -162,9 +167,10 @@ class Creator:
         refusals: list[AnsibleCloudHSMError] = []
 
         def ask() -> Verdict:
+            self._guard.extend()
             try:
                 made.append(self._create_once(place))
-            except UnclearCreationError:
+            except (DeadlineError, UnclearCreationError):
                 raise
             except AnsibleCloudHSMError as error:
                 if not _is_address_taken(place, error):
@@ -182,6 +188,8 @@ class Creator:
             answer = api.create_hsm(
                 self._creating_client, self._view.cluster_id, place.availability_zone, place.ip_address
             )
+        except DeadlineError:
+            raise
         except AnsibleCloudHSMError as error:
             if not may_have_had_effect(error.exception):
                 raise

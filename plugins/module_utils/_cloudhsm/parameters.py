@@ -65,9 +65,18 @@ def cluster_filters(params: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
         PlanError: A cluster id is malformed.
     """
     for cluster_id in params["cluster_ids"] or []:
-        _check_format("cluster_ids", cluster_id, _CLUSTER_ID, "a cluster id, such as cluster-abcdefghijk")
+        check_cluster_id("cluster_ids", cluster_id)
     names = {"clusterIds": "cluster_ids", "states": "states", "vpcIds": "vpc_ids"}
     return {name: params[parameter] for name, parameter in names.items() if params[parameter] is not None}
+
+
+def check_cluster_id(parameter: str, value: str) -> None:
+    """Refuse what is no cluster id.
+
+    Raises:
+        PlanError: It is malformed.
+    """
+    _check_format(parameter, value, _CLUSTER_ID, "a cluster id, such as cluster-abcdefghijk")
 
 
 def make_wish(params: t.Mapping[str, t.Any]) -> Present | Absent:
@@ -76,7 +85,7 @@ def make_wish(params: t.Mapping[str, t.Any]) -> Present | Absent:
     Raises:
         PlanError: A parameter is malformed, or contradicts another one.
     """
-    _check_format("cluster_id", params["cluster_id"], _CLUSTER_ID, "a cluster id, such as cluster-abcdefghijk")
+    check_cluster_id("cluster_id", params["cluster_id"])
     for parameter in ("wait_timeout", "wait_delay", "ip_conflict_timeout"):
         if params[parameter] <= 0:
             raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")

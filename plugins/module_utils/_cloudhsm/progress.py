@@ -19,17 +19,19 @@ class ProgressFile:
 
     Args:
         path: The file, which exists; None: nobody reads.
+        about: What the lines are about, where several write to one file.
     """
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, about: str = "") -> None:
         self._path = path
+        self._prefix = f"{about}: " if about else ""
 
     def write(self, progress: Progress) -> None:
         """Append a line. Nothing that happens here may disturb the wait itself."""
         if self._path is None:
             return
         with contextlib.suppress(OSError), open(self._path, "a", encoding="utf-8") as lines:
-            lines.write(describe_progress(progress) + "\n")
+            lines.write(f"{self._prefix}{describe_progress(progress)}\n")
 
 
 def describe_progress(progress: Progress) -> str:

@@ -37,6 +37,11 @@ def to_cluster(cluster: dict[str, t.Any]) -> Cluster:
     )
 
 
+def to_tags(resource: dict[str, t.Any]) -> dict[str, str]:
+    """Make a dictionary of the tags of a cluster or a backup."""
+    return {tag["Key"]: tag["Value"] for tag in resource.get("TagList", [])}
+
+
 def resource_result(resource: dict[str, t.Any]) -> dict[str, t.Any]:
     """Make what a module returns of a cluster or a backup, as AWS shows it.
 
@@ -44,7 +49,7 @@ def resource_result(resource: dict[str, t.Any]) -> dict[str, t.Any]:
     """
     shown = {key: value for key, value in resource.items() if key not in ("PreCoPassword", "TagList")}
     result: dict[str, t.Any] = camel_dict_to_snake_dict(shown, ignore_list=["SubnetMapping"])
-    result["tags"] = {tag["Key"]: tag["Value"] for tag in resource.get("TagList", [])}
+    result["tags"] = to_tags(resource)
     return result
 
 
@@ -63,5 +68,5 @@ def hsm_result(hsm: Hsm) -> dict[str, t.Any]:
 
 def has_tags(cluster: dict[str, t.Any], wanted: t.Mapping[str, str]) -> bool:
     """Say whether a cluster, as DescribeClusters shows it, has all of these tags."""
-    tags = {tag["Key"]: tag["Value"] for tag in cluster.get("TagList", [])}
+    tags = to_tags(cluster)
     return all(key in tags and tags[key] == str(value) for key, value in wanted.items())

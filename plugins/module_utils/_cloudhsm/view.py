@@ -12,13 +12,15 @@ import typing as t
 from dataclasses import dataclass, field
 
 from . import api
+from .marks import read_marks
 from .plan import Plan, PlanError
 from .resources import Cluster
-from .transformations import to_cluster
+from .transformations import to_cluster, to_tags
 
 if t.TYPE_CHECKING:
     import datetime
 
+    from .marks import Mark
     from .resources import Hsm
 
 
@@ -55,11 +57,13 @@ class ClusterView:
     Attributes:
         client: The client for every call but CreateHsm.
         cluster: The cluster at the last look, with the HSMs created that AWS has not shown yet.
+        tags: Its tags at the last look.
         seen_at: The moment of the last look on AWS's own clock.
         outcome: What the run found and did.
     """
 
     cluster: Cluster
+    tags: dict[str, str]
     seen_at: datetime.datetime
 
     def __init__(self, client: t.Any, cluster_id: str, outcome: Outcome) -> None:
@@ -75,16 +79,40 @@ class ClusterView:
             PlanError: There is no such cluster.
             AnsibleCloudHSMError: The call failed.
         """
-        shown, self.seen_at = api.describe_cluster(self.client, self.cluster_id)
+        shown, moment = api.describe_cluster(self.client, self.cluster_id)
         if shown is None:
             raise PlanError(
                 "cluster_id",
                 f"there is no cluster {self.cluster_id} in this account and region. Check the id, region and profile.",
             )
-        self.outcome.shown = shown
+        return self.accept(shown, moment)
+
+    def accept(self, shown: dict[str, t.Any], moment: datetime.datetime) -> Cluster:
+        """Take a look that somebody else has taken.
+
+        Args:
+            shown: The cluster as DescribeClusters shows it.
+            moment: When that was, on AWS's own clock.
+        """
+        self.outcome.shown, self.seen_at = shown, moment
+        self.tags = to_tags(shown)
         cluster = to_cluster(shown)
         self._shown_ids.update(hsm.hsm_id for hsm in cluster.hsms)
         # DescribeClusters may lag behind CreateHsm: what was created counts from then on.
-        unshown = tuple(hsm for hsm in self.outcome.created if hsm.hsm_id not in self._shown_ids)
+        unshown = tuple(self.unshown())
         self.cluster = self.outcome.cluster = dataclasses.replace(cluster, hsms=cluster.hsms + unshown)
         return self.cluster
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """The marks at the last look."""
+        return read_marks(self.tags)
+
+    @property
+    def aws_time(self) -> float:
+        """Unix seconds of AWS's own clock at the last look."""
+        return self.seen_at.timestamp()
+
+    def unshown(self) -> list[Hsm]:
+        """Return the HSMs created by this run that AWS has never shown."""
+        return [hsm for hsm in self.outcome.created if hsm.hsm_id not in self._shown_ids]

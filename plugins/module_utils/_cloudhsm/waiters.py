@@ -105,6 +105,11 @@ class Wait:
     def elapsed(self) -> float:
         return self._clock() - self._begun
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass that is needed in any case."""
+        self.waited = True
+        self._sleep(seconds)
+
     def until(self, look: t.Callable[[], Verdict], timeout: float | None = None) -> bool:
         """Look until it is done.
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.plan import Record, check_environment, judge
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.plan import Snapshot, check_environment, judge
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,20 +16,20 @@ NOW = 1_800_000_000.0
 @pytest.mark.parametrize(
     ("record", "status"),
     [
-        (Record(NOW, "string", "1800000000"), "active"),
-        (Record(NOW, "string", "1799998200"), "active"),
-        (Record(NOW, "string", "1799998199"), "idle"),
-        (Record(NOW, "string", "1799999999.5"), "active"),
-        (Record(NOW, "string", "1800000005"), "active"),
-        (Record(NOW, "string", "1800000006"), "unknown"),
-        (Record(NOW, "string", "1800000000000"), "unknown"),
-        (Record(NOW, "string", ""), "unknown"),
-        (Record(NOW, "string", "yesterday"), "unknown"),
-        (Record(NOW, "string", "-1"), "unknown"),
-        (Record(NOW, "string", "1e9"), "unknown"),
-        (Record(NOW, "string", "1799990000\n"), "unknown"),
-        (Record(NOW, "none", ""), "unknown"),
-        (Record(NOW, "list", ""), "unknown"),
+        (Snapshot(NOW, "string", "1800000000"), "active"),
+        (Snapshot(NOW, "string", "1799998200"), "active"),
+        (Snapshot(NOW, "string", "1799998199"), "idle"),
+        (Snapshot(NOW, "string", "1799999999.5"), "active"),
+        (Snapshot(NOW, "string", "1800000005"), "active"),
+        (Snapshot(NOW, "string", "1800000006"), "unknown"),
+        (Snapshot(NOW, "string", "1800000000000"), "unknown"),
+        (Snapshot(NOW, "string", ""), "unknown"),
+        (Snapshot(NOW, "string", "yesterday"), "unknown"),
+        (Snapshot(NOW, "string", "-1"), "unknown"),
+        (Snapshot(NOW, "string", "1e9"), "unknown"),
+        (Snapshot(NOW, "string", "1799990000\n"), "unknown"),
+        (Snapshot(NOW, "none", ""), "unknown"),
+        (Snapshot(NOW, "list", ""), "unknown"),
     ],
 )
 def test_judgement(record, status):
@@ -37,7 +37,7 @@ def test_judgement(record, status):
 
 
 def test_figures():
-    judgement = judge(Record(NOW, "string", "1799999958", 7158.0), 1800)
+    judgement = judge(Snapshot(NOW, "string", "1799999958", 7158.0), 1800)
 
     assert (judgement.last_access, judgement.idle_seconds, judgement.expires_in) == (1799999958.0, 42.0, 7158.0)
     assert judgement.reason == "last used 42 s ago; idle after 1800 s"
@@ -45,7 +45,7 @@ def test_figures():
 
 @given(st.sampled_from(["none", "string", "list", "hash", "stream"]), st.text(max_size=20), st.integers(1, 10**6))
 def test_idle_is_said_only_of_a_time_that_is_long_past(kind, value, idle_after):
-    if judge(Record(NOW, kind, value), idle_after).status == "idle":
+    if judge(Snapshot(NOW, kind, value), idle_after).status == "idle":
         assert kind == "string"
         assert NOW - float(value) > idle_after
 

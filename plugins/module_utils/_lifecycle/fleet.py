@@ -1,0 +1,196 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""Reap a fleet: one pass over Redis, one over the clusters of each region, then work on the idle environments only."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
+
+from .._activity.endpoint import ActivityError
+from .._cloudhsm import api
+from .._cloudhsm.marks import PROTECTED_TAG
+from .._cloudhsm.plan import PlanError
+from .._cloudhsm.transformations import to_cluster
+from .._cloudhsm.view import ClusterView, Outcome
+from .._cloudhsm.waiters import WaitError
+from .marking import take_off
+from .plan import DELETE, KEEP, NOTHING, START_CLOCK, Decision, Environment, decide, limit
+from .reaping import Reaper
+
+if t.TYPE_CHECKING:
+    from .._activity.api import ActivityStore
+    from .._cloudhsm.resources import Hsm
+    from .._cloudhsm.waiters import Wait
+    from .parameters import Place
+
+# What becomes of an environment, as a report has it.
+STATUSES = {DELETE: "deleted", START_CLOCK: "unknown", KEEP: "kept", NOTHING: "no_hsm"}
+FAILURES = (ActivityError, AnsibleAWSError, PlanError, WaitError)
+
+
+@dataclass
+class Report:
+    """What became of one environment.
+
+    Attributes:
+        status: "kept", "deleted", "would_delete", "unknown", "no_hsm" or "failed".
+        reason: Why, in words.
+        hsms: The HSMs that it had.
+        idle_seconds: For how long nobody had used it, where that is known.
+        outcome: What was done to it.
+    """
+
+    environment: Environment
+    status: str
+    reason: str
+    hsms: tuple[Hsm, ...] = ()
+    idle_seconds: float | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The environments of one run, and what reaches them.
+
+    Attributes:
+        environments: By account and region; each name once.
+        store: The activity store.
+        make_client: Makes a CloudHSM client for an account and region.
+        make_wait: Makes the bound for the work on one environment.
+        settle: Seconds after which everybody is shown a tag that was written.
+        record_ttl: How many seconds a record lives that is started.
+        most: How many environments may lose their HSMs in this run.
+    """
+
+    environments: t.Mapping[Place, t.Sequence[Environment]]
+    store: ActivityStore
+    make_client: t.Callable[[Place], t.Any]
+    make_wait: t.Callable[[Environment], Wait]
+    settle: float
+    record_ttl: int
+    most: int
+
+
+class _Found(t.NamedTuple):
+    """One environment with its cluster, as it was shown when it was decided about."""
+
+    environment: Environment
+    place: Place
+    view: ClusterView
+    decision: Decision
+
+
+def reap(fleet: Fleet, check_mode: bool) -> list[Report]:
+    """Delete the HSMs that nobody uses. An environment that fails does not stop the others.
+
+    Args:
+        fleet: The environments.
+        check_mode: Decide as always, and change nothing.
+
+    Returns:
+        A report for each environment, in the order of the places and of their environments.
+
+    Raises:
+        ActivityError: The activity store does not answer: nothing is known of anybody, and nothing was deleted.
+    """
+    names = [environment.name for members in fleet.environments.values() for environment in members]
+    snapshots = {name: answer.snapshot for name, answer in zip(names, fleet.store.check(names), strict=True)}
+    reports: dict[str, Report] = {}
+    found: dict[str, _Found] = {}
+    for place, members in fleet.environments.items():
+        try:
+            found |= _look(fleet, place, members, snapshots, reports)
+        except AnsibleAWSError as error:
+            reports |= {member.name: Report(member, "failed", str(error)) for member in members}
+    decisions = limit({name: entry.decision for name, entry in found.items()}, fleet.most)
+    found = {name: entry._replace(decision=decisions[name]) for name, entry in found.items()}
+    for name, entry in found.items():
+        decision = entry.decision
+        reports[name] = Report(
+            entry.environment,
+            "would_delete" if check_mode and decision.action == DELETE else STATUSES[decision.action],
+            decision.reason,
+            decision.hsms,
+            decision.idle_seconds,
+            entry.view.outcome,
+        )
+    if not check_mode:
+        _start_clocks(fleet, found, reports)
+        _take_off_void_marks(found)
+        _delete(fleet, [entry for entry in found.values() if entry.decision.action == DELETE], reports)
+    return [reports[name] for name in names]
+
+
+def _look(
+    fleet: Fleet,
+    place: Place,
+    members: t.Sequence[Environment],
+    snapshots: t.Mapping[str, t.Any],
+    reports: dict[str, Report],
+) -> dict[str, _Found]:
+    client = fleet.make_client(place)
+    shown, moment = api.describe_all_clusters(client)
+    clusters = {cluster["ClusterId"]: cluster for cluster in shown}
+    found = {}
+    for environment in members:
+        cluster = clusters.get(environment.cluster_id)
+        if cluster is None or to_cluster(cluster).deleted:
+            reason = (
+                f"hsm_cluster_id: there is no cluster {environment.cluster_id} in {place.region}, or it is being deleted."
+            )
+            reports[environment.name] = Report(environment, "failed", reason)
+            continue
+        view = ClusterView(client, environment.cluster_id, Outcome())
+        view.accept(cluster, moment)
+        protected = view.tags.get(PROTECTED_TAG, "").lower() in ("true", "yes", "1")
+        decision = decide(environment, snapshots[environment.name], view.cluster, view.marks, view.aws_time, protected)
+        found[environment.name] = _Found(environment, place, view, decision)
+    return found
+
+
+def _start_clocks(fleet: Fleet, found: t.Mapping[str, _Found], reports: t.Mapping[str, Report]) -> None:
+    """Begin to count for HSMs of which nothing is known: what is unknown is never idle, and need not stay unknown."""
+    names = [name for name, entry in found.items() if entry.decision.action == START_CLOCK]
+    if not names:
+        return
+    for name, answer in zip(names, fleet.store.start_clock(names, fleet.record_ttl), strict=True):
+        if answer.granted:
+            reports[name].reason = "there was no record; its time begins to count now"
+
+
+def _take_off_void_marks(found: t.Mapping[str, _Found]) -> None:
+    for entry in found.values():
+        void = {mark.key for mark in entry.view.marks if mark.is_void(entry.view.aws_time)}
+        if void and (warning := take_off(entry.view, void)):
+            entry.view.outcome.warnings.append(warning)
+
+
+def _delete(fleet: Fleet, doomed: t.Sequence[_Found], reports: t.Mapping[str, Report]) -> None:
+    """Delete in all environments at once: each one waits for minutes, and none for another."""
+    if not doomed:
+        return
+    # Each has a client of its own, which signs for its own deadline; boto3 does not make clients in threads.
+    for entry in doomed:
+        entry.view.client = fleet.make_client(entry.place)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(doomed)) as pool:
+        for entry in doomed:
+            pool.submit(_delete_one, fleet, entry, reports[entry.environment.name])
+
+
+def _delete_one(fleet: Fleet, entry: _Found, report: Report) -> None:
+    environment = entry.environment
+    try:
+        reaper = Reaper(entry.view, fleet.store, environment, fleet.make_wait(environment), fleet.settle)
+        if spared := reaper.reap(entry.decision.hsms):
+            report.status, report.reason = "kept", spared.reason
+    except FAILURES as error:
+        report.status, report.reason = "failed", str(error)
+    except Exception as error:
+        report.status, report.reason = "failed", f"{type(error).__name__}: {error}"

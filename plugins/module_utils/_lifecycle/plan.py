@@ -1,0 +1,121 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""Decide which environments lose their HSMs. Plain values in, decisions out: no AWS, no Redis, no clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from dataclasses import dataclass
+
+from .._activity.plan import judge
+
+if t.TYPE_CHECKING:
+    from .._activity.plan import Snapshot
+    from .._cloudhsm.marks import Mark
+    from .._cloudhsm.resources import Cluster, Hsm
+
+DELETE = "delete"
+START_CLOCK = "start_clock"
+KEEP = "keep"
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment, as whoever runs the reaper describes it.
+
+    Attributes:
+        name: Its name in the activity store.
+        idle_after: Seconds without use before its HSMs may go.
+        protected: Its HSMs are never deleted.
+    """
+
+    name: str
+    cluster_id: str
+    idle_after: float
+    protected: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one environment.
+
+    Attributes:
+        action: DELETE, START_CLOCK (there is an HSM and no record: the time begins to count), KEEP, or NOTHING to keep.
+        reason: Why, in words.
+        hsms: The HSMs that it is about.
+        idle_seconds: For how long nobody has used it, where that is known.
+    """
+
+    action: str
+    reason: str
+    hsms: tuple[Hsm, ...] = ()
+    idle_seconds: float | None = None
+
+
+def decide(
+    environment: Environment,
+    snapshot: Snapshot,
+    cluster: Cluster,
+    marks: t.Iterable[Mark],
+    now: float,
+    protected_by_tag: bool = False,
+) -> Decision:
+    """Decide about one environment.
+
+    Args:
+        environment: The environment.
+        snapshot: Its activity, as the activity store has it.
+        cluster: Its cluster.
+        marks: The marks on it.
+        now: Unix seconds of AWS's own clock.
+        protected_by_tag: The cluster has the tag that protects it.
+    """
+    hsms = tuple(hsm for hsm in cluster.hsms if not hsm.leaving)
+    if not hsms:
+        return Decision(NOTHING, "no HSM" + (" but one that is being deleted" if cluster.hsms else ""))
+    if environment.protected or protected_by_tag:
+        return Decision(KEEP, "protected", hsms)
+    judgement = judge(snapshot, environment.idle_after)
+    if judgement.status == "unknown" and snapshot.kind == "none":
+        return Decision(START_CLOCK, judgement.reason, hsms)
+    obstacle = _obstacle(cluster, hsms, [mark for mark in marks if not mark.is_void(now)])
+    if judgement.status != "idle" or obstacle:
+        reason = judgement.reason if judgement.status != "idle" else obstacle
+        return Decision(KEEP, reason, hsms, judgement.idle_seconds)
+    return Decision(DELETE, judgement.reason, hsms, judgement.idle_seconds)
+
+
+def limit(decisions: t.Mapping[str, Decision], most: int) -> dict[str, Decision]:
+    """Let no more than so many environments lose their HSMs: those first that have been idle for longest."""
+    doomed = [name for name, decision in decisions.items() if decision.action == DELETE]
+    doomed.sort(key=lambda name: (-(decisions[name].idle_seconds or 0), name))
+    spared = set(doomed[most:])
+    return {
+        name: dataclasses.replace(
+            decision, action=KEEP, reason=f"{decision.reason}; kept, because {most} others go in this run"
+        )
+        if name in spared
+        else decision
+        for name, decision in decisions.items()
+    }
+
+
+def _obstacle(cluster: Cluster, hsms: t.Iterable[Hsm], marks: t.Iterable[Mark]) -> str:
+    """Say what stands against deleting idle HSMs now, or nothing."""
+    if not cluster.activated:
+        return (
+            f"cluster {cluster.cluster_id} is {cluster.state}, so it is not known to have been activated, and AWS makes no "
+            "backup of what is in its last HSM"
+        )
+    if cluster.busy:
+        return f"cluster {cluster.cluster_id} is {cluster.state}"
+    unready = [f"{hsm} is {hsm.state}" for hsm in hsms if not (hsm.usable or hsm.degraded)]
+    if unready:
+        return ", ".join(unready)
+    announced = [str(mark) for mark in marks]
+    return ", ".join(announced)
