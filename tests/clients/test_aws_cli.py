@@ -29,7 +29,7 @@ Aws = Callable[..., Any]
 def find() -> str | None:
     """The command, or None."""
     environment = Path(sys.prefix)
-    for folder in (environment / "bin", environment / "tools" / "bin"):
+    for folder in (environment / "bin", environment / "tools/bin", environment / "tools/awscli/bin"):
         if found := shutil.which("aws", path=str(folder)):
             return found
     return shutil.which("aws")

@@ -136,7 +136,7 @@ def test_apply_plan_change_and_destroy(running: LocalAws, terraform: Terraform) 
 
     # Ends with 2 when it would change anything.
     terraform("plan", "-no-color", "-detailed-exitcode")
-    terraform("apply", "-no-color", "-auto-approve", purpose="other")
+    terraform("apply", "-no-color", "-auto-approve", "-refresh=false", purpose="other")
     [changed] = hsms.describe_clusters()["Clusters"]
     assert {tag["Key"]: tag["Value"] for tag in changed["TagList"]} == {"Name": "terraform", "Purpose": "other"}
     assert changed["Hsms"] == cluster["Hsms"]

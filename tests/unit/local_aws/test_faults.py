@@ -189,17 +189,17 @@ def test_both_ways_can_be_slow(aws: LocalAws, hsms: Any, cluster_id: str, begin:
 def test_several_are_held_and_arrive_in_the_order_of_their_times(
     aws: LocalAws, hsms: Any, cluster_id: str, begin: Begin
 ) -> None:
-    requests = []
-    for number, (az, seconds) in enumerate(((A, 20), (B, 10))):
-        aws.fault("hold", "CreateHsm", seconds=seconds)
-        requests.append(begin(create, hsms, cluster_id, az))
-        while_held = number + 1
-        wait_until(lambda: aws.held() == while_held)
+    aws.fault("hold", "CreateHsm", seconds=20)
+    slow = begin(create, hsms, cluster_id, A)
+    wait_until(lambda: aws.held() == 1)
+    aws.fault("hold", "CreateHsm", seconds=10)
+    quick = begin(create, hsms, cluster_id, B)
+    wait_until(lambda: aws.held() == 2)
     aws.advance(10)
-    requests[1].result(20)
+    quick.result(20)
     assert [hsm["AvailabilityZone"] for hsm in hsms.describe_clusters()["Clusters"][0]["Hsms"]] == [B]
     aws.advance(10)
-    requests[0].result(20)
+    slow.result(20)
     assert count(hsms) == 2
 
 

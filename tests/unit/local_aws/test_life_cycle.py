@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from local_aws.client import ControlError
+from local_aws.cloudhsm.service import CloudHsm
 from local_aws.driver import LocalAws
 
 A, B = "eu-west-1a", "eu-west-1b"
@@ -151,6 +152,25 @@ def test_certificates_of_every_state(aws: LocalAws, hsms: Any, subnets: list[str
         ("INITIALIZED", ["ACTIVE"], {"ClusterCertificate"}),
         ("ACTIVE", ["ACTIVE"], {"ClusterCertificate"}),
     ]
+
+
+def test_state_and_certificates_change_together(
+    aws: LocalAws, hsms: Any, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = CloudHsm._settle
+
+    def settle_and_let_time_go_on(service: CloudHsm, now: float) -> None:
+        settle(service, now)
+        service.clock.advance(0.5)
+
+    create_hsm(hsms, new)
+    aws.advance(598)
+    monkeypatch.setattr(CloudHsm, "_settle", settle_and_let_time_go_on)
+    seen = [described(hsms) for _turn in range(6)]
+    assert {(cluster["Hsms"][0]["State"], bool(cluster["Certificates"])) for cluster in seen} == {
+        ("CREATE_IN_PROGRESS", False),
+        ("ACTIVE", True),
+    }
 
 
 def test_csr_is_what_the_guide_describes(hsms: Any, with_hsm: str) -> None:

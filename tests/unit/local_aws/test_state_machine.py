@@ -123,17 +123,17 @@ class AnythingGoes(RuleBasedStateMachine):
         self.past: dict[float, Seen] = {}
         self.claims: dict[str, str] = {}
 
-    @initialize(knobs=KNOBS, stages=st.integers(0, 3))
-    def begin(self, knobs: dict[str, Any], stages: int) -> None:
+    @initialize(knobs=KNOBS, start=st.sampled_from(("nothing", "a cluster", "INITIALIZED", "ACTIVE", "parked")))
+    def begin(self, knobs: dict[str, Any], start: str) -> None:
         self.world = World(PLACES, knobs)
         self.seen = self.look()
         self.knobs = self.world.service.knobs
-        if stages:
+        if start != "nothing":
             self.make_cluster(HOME, 0, 3, {})
             self.observe()
-        if stages > 1:
-            self.bring_up(0, 1, "ACTIVE")
-        if stages > 2:
+        if start in ("ACTIVE", "INITIALIZED", "parked"):
+            self.bring_up(0, 1, start)
+        if start in ("INITIALIZED", "parked"):
             self.park(0, 600)
 
     def teardown(self) -> None:
