@@ -56,18 +56,22 @@ options:
   redis_client_cert:
     description:
       - File with the certificate that is shown to a Redis that asks for one. It may hold the key as well.
+    version_added: 0.2.0
     type: path
   redis_client_key:
     description:
       - File with the key of O(redis_client_cert).
+    version_added: 0.2.0
     type: path
   redis_sentinel_username:
     description:
       - ACL user of the Sentinels, where they have users of their own.
+    version_added: 0.2.0
     type: str
   redis_sentinel_password:
     description:
       - Password of the Sentinels, where they ask for one.
+    version_added: 0.2.0
     type: str
   redis_timeout:
     description:
@@ -79,16 +83,19 @@ options:
       - How many seconds long a step is begun again that meets a failure which passes - a lost connection, a server that is
         loading, or a replica that is about to take over.
       - Default is V(30) with Sentinels or a Cluster, because that is what a failover takes, and V(1) otherwise.
+    version_added: 0.2.0
     type: float
   redis_min_replicas:
     description:
       - How many replicas must confirm a hold, a claim, a commit and a cancel before they count. What fewer confirm is an
         error, because it is lost if another replica takes over; a claim is then given back.
+    version_added: 0.2.0
     type: int
     default: 0
   redis_replica_timeout:
     description:
       - Seconds to wait for O(redis_min_replicas) of them.
+    version_added: 0.2.0
     type: float
     default: 1
 requirements:

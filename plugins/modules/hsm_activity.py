@@ -69,10 +69,12 @@ options:
     description:
       - Who holds, such as the id of a pipeline - 1 to 200 printable characters without white space.
       - Required for V(hold) and V(release).
+    version_added: 0.2.0
     type: str
   hold_for:
     description:
       - For V(hold), how many seconds from now the hold lives at least.
+    version_added: 0.2.0
     type: int
     default: 3600
   phase:
@@ -81,6 +83,7 @@ options:
       - V(creating) is granted if there is no live claim.
       - V(retiring) is granted if nobody has a live claim or hold, and the last use is known and more than O(idle_after) seconds
         ago.
+    version_added: 0.2.0
     type: str
     choices:
       - creating
@@ -90,20 +93,24 @@ options:
       - Who claims - 1 to 64 letters, digits and any of C(_ . -), made anew for each claim.
       - Required for V(commit), V(cancel) and V(finish). For V(claim), one is made where none is given; see
         RV(environments[].claim).
+    version_added: 0.2.0
     type: str
   hsm_ids:
     description:
       - The HSMs that are to be deleted. Required for O(phase=retiring).
+    version_added: 0.2.0
     type: list
     elements: str
   claim_for:
     description:
       - For V(claim), how many seconds from now the claim lives at least.
+    version_added: 0.2.0
     type: int
     default: 300
   commit_for:
     description:
       - For V(commit), how many seconds longer the claim lives, so that the deletion can be finished.
+    version_added: 0.2.0
     type: int
     default: 900
 extends_documentation_fragment:

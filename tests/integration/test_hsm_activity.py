@@ -100,6 +100,12 @@ def test_script_that_the_server_forgot_is_loaded_again(store, run):
         ({"env": ["dev"], "record_ttl": 0}, "record_ttl: 0 is no duration"),
         ({"env": ["dev"], "idle_after": -1}, "idle_after: -1 is no duration"),
         ({"env": ["dev"], "redis_timeout": 0}, "redis_timeout: 0.0 is no duration"),
+        ({"env": ["dev"], "redis_min_replicas": -1}, "redis_min_replicas: -1 is less than 0"),
+        ({"env": ["dev"], "redis_retry_for": -1}, "redis_retry_for: -1.0 is less than 0"),
+        ({"env": ["dev"], "redis_replica_timeout": 0}, "redis_replica_timeout: 0.0 is no duration"),
+        ({"env": ["dev"], "holder": "a b"}, "holder: 'a b' is no id of a holder"),
+        ({"env": ["dev"], "token": ""}, "token: '' is no token"),
+        ({"env": ["dev"], "hsm_ids": ["hsm"]}, "hsm_ids: 'hsm' is no id of an HSM"),
     ],
 )
 @pytest.mark.parametrize("action", ["touch", "check"])
@@ -109,6 +115,95 @@ def test_bad_input(store, run, arguments, message, action):
     assert result["failed"]
     assert message in result["msg"]
     assert store.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"action": "hold"}, "action is hold but all of the following are missing: holder"),
+        ({"action": "release"}, "action is release but all of the following are missing: holder"),
+        ({"action": "claim"}, "action is claim but all of the following are missing: phase"),
+        ({"action": "claim", "phase": "retiring"}, "phase is retiring but all of the following are missing: hsm_ids"),
+        ({"action": "commit"}, "action is commit but all of the following are missing: token"),
+        ({"action": "finish", "token": "a", "env": ["dev", "test"]}, "env: finish is for one environment at a time"),
+        ({"action": "claim", "phase": "creating", "env": []}, "env: claim is for one environment at a time"),
+    ],
+)
+def test_incomplete_input(store, run, arguments, message):
+    result = run(**{"env": ["dev"], **arguments})
+
+    assert result["failed"]
+    assert message in result["msg"]
+
+
+def only(result: dict) -> dict:
+    (environment,) = result["environments"]
+    return environment
+
+
+def test_hold_and_release(store, run):
+    held = run(action="hold", env=["dev", "test"], holder="job", hold_for=60)
+    assert (held["changed"], statuses(held)) == (True, ["held", "held"])
+    store.set("hsm:dev:last_access", now(store) - 9999)
+    assert only(run(action="check", env=["dev"]))["holders"] == [
+        {"holder": "job", "expires_in": pytest.approx(60, abs=2)}
+    ]
+
+    released = only(run(action="release", env=["dev"], holder="job"))
+    assert (released["status"], released["holders"], released["idle_seconds"]) == ("active", [], 0)
+
+
+def test_claim_commit_and_finish(store, run):
+    store.set("hsm:dev:last_access", now(store) - 9999)
+    claimed = run(action="claim", phase="retiring", env=["dev"], hsm_ids=["hsm-1", "hsm-2"], claim_for=60)
+    claim = only(claimed)["claim"]
+    assert (claimed["changed"], only(claimed)["granted"], only(claimed)["refusal"]) == (True, True, None)
+    assert (claim["phase"], claim["fence"], claim["hsm_ids"]) == ("retiring", 1, ["hsm-1", "hsm-2"])
+    assert 58 <= claim["expires_in"] <= 60
+    assert only(run(action="touch", env=["other"]))["claim"] is None
+
+    other = run(action="commit", env=["dev"], token="other")
+    assert (other["changed"], only(other)["granted"], only(other)["refusal"]) == (False, False, "claimed")
+    assert only(other)["reason"] == "another token has the live claim"
+    committed = only(run(action="commit", env=["dev"], token=claim["token"], commit_for=100))
+    assert (committed["granted"], committed["status"]) == (True, "committed")
+    assert 157 <= committed["claim"]["expires_in"] <= 160
+    assert only(run(action="touch", env=["dev"]))["claim"]["token"] == claim["token"]
+    assert only(run(action="finish", env=["dev"], token=claim["token"]))["status"] == "active"
+
+
+def test_claim_that_is_refused_is_no_failure(store, run):
+    run(action="hold", env=["dev"], holder="job")
+    refused = run(action="claim", phase="retiring", env=["dev"], hsm_ids=["hsm-1"])
+    assert (refused["changed"], refused.get("failed")) == (False, None)
+    assert (only(refused)["refusal"], only(refused)["reason"]) == ("held", "held by job")
+
+
+def test_cancel(store, run):
+    store.set("hsm:dev:last_access", now(store) - 9999)
+    run(action="claim", phase="retiring", env=["dev"], hsm_ids=["hsm-1"], token="reaper")
+    assert only(run(action="cancel", env=["dev"], token="reaper"))["granted"]
+    assert only(run(action="commit", env=["dev"], token="reaper"))["refusal"] == "gone"
+
+
+def test_check_mode_asks_and_writes_nothing(store, run):
+    store.set("hsm:dev:last_access", now(store) - 9999)
+    before = store.get("hsm:dev:last_access")
+    retire = {"action": "claim", "phase": "retiring", "env": ["dev"], "hsm_ids": ["hsm-1"], "token": "reaper"}
+    dry = [run(check=True, **retire), run(check=True, action="hold", env=["dev"], holder="job")]
+    assert [result["changed"] for result in dry] == [True, True]
+    assert (store.keys(), store.get("hsm:dev:last_access")) == (["hsm:dev:last_access"], before)
+
+    run(**retire)
+    assert not run(check=True, action="commit", env=["dev"], token="other")["changed"]
+    assert run(check=True, action="commit", env=["dev"], token="reaper")["changed"]
+    assert run(check=True, action="cancel", env=["dev"], token="reaper")["changed"]
+    assert run(check=True, action="finish", env=["dev"], token="reaper")["changed"]
+    assert store.hget("hsm:dev:claim", "phase") == "retiring"
+
+
+def test_environment_named_twice_is_one(store, run):
+    assert len(run(action="touch", env=["dev", "dev"])["environments"]) == 1
 
 
 def test_url_and_host_exclude_each_other(run):
@@ -195,18 +290,6 @@ def test_redis_that_accepts_and_is_silent_is_given_up_within_the_timeout():
         result = run_module(hsm_activity, action="check", env=["dev"], redis_url=url, redis_timeout=0.1)
 
     assert statuses(result) == ["unknown"]
-
-
-def test_user_with_the_least_rights(store, redis_port):
-    store.execute_command(
-        "ACL", "SETUSER", "ci", "on", ">s3cret", "resetkeys", "~hsm:*", "nocommands",
-        "+evalsha", "+script|load", "+time", "+set", "+get", "+type", "+pttl", "+select",
-    )  # fmt: skip
-    url = f"redis://127.0.0.1:{redis_port}/0"
-    user = {"redis_url": url, "redis_username": "ci", "redis_password": "s3cret"}
-
-    assert run_module(hsm_activity, action="touch", env=["dev"], **user)["changed"]
-    assert statuses(run_module(hsm_activity, action="check", env=["dev"], **user)) == ["active"]
 
 
 def test_environment_variables_are_used(monkeypatch, store, redis_port):

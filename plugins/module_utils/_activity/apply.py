@@ -25,10 +25,11 @@ from .plan import (
     judge,
 )
 
+_Params = t.Mapping[str, t.Any]
 _DURATIONS = ("record_ttl", "idle_after", "hold_for", "claim_for", "commit_for")
 
 
-def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str], dry: bool = False) -> ActivityStore:
+def open_store(params: _Params, environ: t.Mapping[str, str], dry: bool = False) -> ActivityStore:
     """Open the activity store that parameters and environment variables name. Nothing is sent yet.
 
     Args:
@@ -42,7 +43,7 @@ def open_store(params: t.Mapping[str, t.Any], environ: t.Mapping[str, str], dry:
     return ActivityStore(find_endpoint(params, environ), _limits(params), dry)
 
 
-def run_action(params: t.Mapping[str, t.Any], check_mode: bool, environ: t.Mapping[str, str]) -> dict[str, t.Any]:
+def run_action(params: _Params, check_mode: bool, environ: t.Mapping[str, str]) -> dict[str, t.Any]:
     """Carry out the action of a hsm_activity task.
 
     Args:
@@ -64,9 +65,6 @@ def run_action(params: t.Mapping[str, t.Any], check_mode: bool, environ: t.Mappi
     answers = _STEPS[action](store, names, params)
     described = [_describe(name, answer, params) for name, answer in zip(names, answers, strict=True)]
     return {"changed": any(answer.granted for answer in answers), "environments": described}
-
-
-_Params = t.Mapping[str, t.Any]
 
 
 def _claim(store: ActivityStore, names: list[str], params: _Params) -> list[Answer]:

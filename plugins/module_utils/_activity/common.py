@@ -123,10 +123,10 @@ class Connection:
         confirmed = []
         for server, together in self._by_server(client, calls):
             try:
-                *raw, replicas = self._pipeline(server, script, together, confirm)
+                raw, replicas = self._pipeline(server, script, together, confirm)
             except self._redis.exceptions.NoScriptError:
                 server.script_load(script)
-                *raw, replicas = self._pipeline(server, script, together, confirm)
+                raw, replicas = self._pipeline(server, script, together, confirm)
             answers.update(zip(together, raw, strict=True))
             confirmed.append(replicas)
         return [answers[call] for call in calls], min(confirmed, default=0)
@@ -140,7 +140,7 @@ class Connection:
             servers.setdefault(node.name, (client.get_redis_connection(node), []))[1].append(call)
         return servers.values()
 
-    def _pipeline(self, client: t.Any, script: str, calls: t.Sequence[Call], confirm: bool) -> list[t.Any]:
+    def _pipeline(self, client: t.Any, script: str, calls: t.Sequence[Call], confirm: bool) -> tuple[list[t.Any], int]:
         digest = hashlib.sha1(script.encode()).hexdigest()
         pipeline = client.pipeline(transaction=False)
         for call in calls:
@@ -152,7 +152,7 @@ class Connection:
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        return answers if confirm else [*answers, 0]
+        return (answers[:-1], answers[-1]) if confirm else (answers, 0)
 
     def _close(self) -> None:
         """Forget the client, because it may be wrong about who is the master, or which node has a key."""
@@ -200,11 +200,11 @@ class Connection:
         if options.get("ssl"):
             # Only newer versions of the client do so by themselves.
             options.setdefault("ssl_check_hostname", True)
-        for option, parameter in _TLS_FILES.items():
-            if option in options and not os.path.isfile(options[option]):
-                raise ActivityError(
-                    f"{parameter}: there is no file {options[option]}. Name one on the host that runs this."
-                )
+            for option, parameter in _TLS_FILES.items():
+                if option in options and not os.path.isfile(options[option]):
+                    raise ActivityError(
+                        f"{parameter}: there is no file {options[option]}. Name one on the host that runs this."
+                    )
         return options
 
     def _text(self, error: Exception) -> str:

@@ -81,6 +81,12 @@ _FAILURES = (
         passing=True,
     ),
     Failure(
+        r"[Cc]luster mode is not enabled|cluster support disabled",
+        "redis_url",
+        "is no Cluster, or denies this user CLUSTER SLOTS",
+        "Begin the URL with redis://, or give the user the rights that docs/redis.md of the collection lists.",
+    ),
+    Failure(
         r"\bCROSSSLOT\b|ClusterCrossSlotError|hash to the same slot",
         "env",
         "is part of a Cluster, and has the keys of this environment in several places",

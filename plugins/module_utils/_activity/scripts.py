@@ -8,8 +8,8 @@
 A step is a precondition, which answers why the step is refused, and an effect, which happens only if it is not. All steps
 share what stands around them: the keys, the clock, how the claim is read, and the answer.
 
-Every time is a whole unix second. The record is the second in which it was written, so it counts as one that is younger
-than it says; a hold and a claim live to the end of the second that they name. So no rounding ever makes an HSM look idle.
+Every time is a whole unix second, and no rounding makes an HSM look idle too early: a record is the second in which it was
+written, and must be more than the limit before the present one; a hold and a claim live to the end of the second they name.
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ class ActivityGuard:
             self._take_off({mark.key for mark in self._view.marks if mark.is_void(self._view.aws_time)})
             threats = [mark for mark in self._threats() if not self._call_off(mark)]
             if threats and not self._may_wait:
-                raise PlanError("wait", f"{self._text(threats)}, and it may be too late to call it off. Run again later.")
+                raise PlanError(
+                    "wait", f"{self._text(threats)}, and it may be too late to call it off. Run again later."
+                )
             return Verdict(not threats, f"{self._text(threats)}; waiting until it is done, or void")
 
         self._wait.until(look)
@@ -129,6 +131,8 @@ class ActivityGuard:
         Returns:
             False where somebody else is about to create, or it cannot be said to everybody.
         """
+        # A new mark each time: a request to take the last one off may still be on its way.
+        self._token = secrets.token_hex(8)
         store, environment = self._heartbeat.store, self._heartbeat.environment
         grant = store.claim_creating([environment], self._token, CLAIM_SECONDS)[0]
         if not grant.granted:

@@ -142,9 +142,7 @@ def _look(
     for environment in members:
         cluster = clusters.get(environment.cluster_id)
         if cluster is None or to_cluster(cluster).deleted:
-            reason = (
-                f"hsm_cluster_id: there is no cluster {environment.cluster_id} in {place.region}, or it is being deleted."
-            )
+            reason = f"hsm_cluster_id: there is no cluster {environment.cluster_id} in {place.region}, or it is being deleted."
             reports[environment.name] = Report(environment, "failed", reason)
             continue
         view = ClusterView(client, environment.cluster_id, Outcome())

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -77,7 +78,7 @@ def certificates(tmp_path_factory):
 def tls_options(folder):
     return (
         "--tls-cert-file", folder / "server.pem", "--tls-key-file", folder / "server.key",
-        "--tls-ca-cert-file", folder / "ca.pem", "--tls-replication", "yes", "--tls-cluster", "yes",
+        "--tls-ca-cert-file", folder / "ca.pem",
     )  # fmt: skip
 
 
@@ -123,12 +124,34 @@ def test_client_certificate(certificates, tmp_path):
         assert missing["msg"] == "redis_ca_certs: there is no file /no/such/file. Name one on the host that runs this."
 
 
+def test_sentinel_and_cluster_by_tls(certificates, tmp_path):
+    client, params = tls_client(certificates), tls_params(certificates)
+    options = (*tls_options(certificates), "--tls-replication", "yes", "--tls-cluster", "yes")
+    alone = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    with (
+        Server(REDIS, tmp_path, *options, tls=client) as master,
+        Server(REDIS, tmp_path, *options, *alone, tls=client) as node,
+    ):
+        configuration = tmp_path / "sentinel.conf"
+        configuration.write_text(f"sentinel monitor main 127.0.0.1 {master.port} 1\n")
+        with Server(REDIS, tmp_path, str(configuration), *options, "--sentinel", tls=client) as sentinel:
+            url = f"rediss+sentinel://127.0.0.1:{sentinel.port}/main"
+            assert run_module(hsm_activity, action="touch", env=["dev"], redis_url=url, **params)["changed"]
+        node.client().execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: node.client().cluster("info")["cluster_state"] == "ok")
+        url = f"rediss+cluster://127.0.0.1:{node.port}"
+        assert run_module(hsm_activity, action="touch", env=["{dev}"], redis_url=url, **params)["changed"]
+
+
 # Rights
 
 
 READ = ["+evalsha", "+script|load", "+time", "+type", "+get", "+pttl", "+zrangebyscore", "+hmget"]
 USE = ["+set", "+zadd", "+zrem", "+zremrangebyscore"]
 CHANGE = ["+zcount", "+incr", "+hset", "+expireat", "+del"]
+
+
+CLUSTER = ["+cluster|slots", "+command"]
 
 
 def as_user(store, redis_port, rights):
@@ -149,6 +172,13 @@ def test_one_right_less_is_too_few(store, redis_port, right):
     store.zadd("hsm:dev:holds", {"past": 1})
     with pytest.raises(AssertionError, match="redis_username: Redis at .* denies this user the right|'unknown'"):
         take_every_step(store, **user)
+
+
+def test_least_rights_are_the_documented_ones():
+    text = (Path(__file__).parents[3] / "docs" / "redis.md").read_text(encoding="utf-8")
+    (block,) = (block for block in text.split("```") if "ACL SETUSER" in block)
+
+    assert [word for word in block.split() if word.startswith("+")] == READ + USE + CHANGE
 
 
 def test_least_rights_of_those_who_only_use_or_ask(store, redis_port):
@@ -357,6 +387,34 @@ def test_cluster(cluster):
     refused = run_module(hsm_activity, action="touch", env=["{dev}", "dev"], redis_url=url)
     assert "env: a Redis Cluster keeps all keys of an environment together only" in refused["msg"]
     assert "write {dev} instead of dev" in refused["msg"]
+
+
+def test_node_without_a_replica_confirms_nothing(cluster):
+    url = f"redis+cluster://:s3cret@127.0.0.1:{cluster[0].port}"
+    activity = opened(url, Limits(min_replicas=1, replica_timeout=0.1))
+    for name in ("{a}", "{b}", "{c}"):
+        with pytest.raises(UnconfirmedError):
+            activity.claim_creating([name], "one", 60)
+    assert opened(url).claim_creating(["{a}", "{b}", "{c}"], "two", 60)[0].granted
+
+
+def test_least_rights_in_a_cluster(cluster):
+    def touch(*rights):
+        for node in cluster:
+            node.client().execute_command("ACL", "SETUSER", "ci", "reset", "on", ">own", "~hsm:*", *rights)
+        url = f"redis+cluster://ci:own@127.0.0.1:{cluster[0].port}"
+        opened(url, Limits(retry_for=0)).touch(["{dev}"], 7200)
+
+    # Older versions of the client also ask for INFO.
+    touch(*READ, *USE, *CLUSTER, "+info")
+    for right in CLUSTER:
+        with pytest.raises(ActivityError, match="denies this user"):
+            touch(*READ, *USE, *(other for other in [*CLUSTER, "+info"] if other != right))
+
+
+def test_single_server_is_no_cluster(redis_port):
+    with pytest.raises(ActivityError, match="redis_url: Redis at cluster .* is no Cluster.*redis://"):
+        opened(f"redis+cluster://127.0.0.1:{redis_port}").touch(["{dev}"], 7200)
 
 
 def test_slot_that_has_moved_is_followed(cluster):

@@ -275,7 +275,7 @@ def test_scripts_answer_as_the_model_does(activity, store):
     run_state_machine_as_test(
         type("Environment", (Environment,), {"activity": activity, "redis": store}),
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
