@@ -1,6 +1,6 @@
 # What a person runs. Each target stands alone; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test lint docs unit integration clients proof molecule sanity build matrix bench format clean
+.PHONY: help demo sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SAN
 test: ## Run everything that CI runs
 	@scripts/test
 
-lint docs unit integration clients molecule sanity build matrix: ## Run one gate of the test
+lint docs unit integration slow molecule sanity build matrix: ## Run one gate of the test
 	@scripts/test $@
 
 proof: ## Search the interleavings of the protocol for 20 minutes (the test does so for one or two)

@@ -52,7 +52,7 @@ def run(command: str, aws: LocalAws, environment: dict[str, str]) -> Callable[..
 
     def run_it(*arguments: str) -> subprocess.CompletedProcess[str]:
         line = [command, "--endpoint-url", aws.url, "--output", "json", "cloudhsmv2", *arguments]
-        return subprocess.run(line, env=variables, capture_output=True, text=True, timeout=60)
+        return subprocess.run(line, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
     return run_it
 

@@ -114,6 +114,7 @@ def terraform(running: LocalAws, environment: dict[str, str], tmp_path: Path) ->
             capture_output=True,
             text=True,
             timeout=600,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done

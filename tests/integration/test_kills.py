@@ -11,8 +11,10 @@ import typing as t
 import pytest
 from sandbox.sandbox import CHECKOUT
 
-# The rounds of these seeds are short; between them, they have an ensure killed, a reap killed, and a job at work.
-SEEDS = (1, 2)
+pytestmark = pytest.mark.slow
+
+# The rounds of these seeds are short. Between them, creators and reapers are killed, jobs are at work, and HSMs come and go.
+SEEDS = (28, 47)
 
 
 @pytest.fixture

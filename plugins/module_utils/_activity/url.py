@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import re
+import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -49,7 +51,7 @@ def parse_url(url: str) -> Location:
         MalformedUrlError: It is not one of a Redis.
     """
     try:
-        return _parse(urllib.parse.urlsplit(url), url)
+        return _parse([urllib.parse.urlsplit(each) for each in _one_host_each(url)], url)
     except MalformedUrlError:
         raise
     except ValueError as error:
@@ -57,7 +59,16 @@ def parse_url(url: str) -> Location:
         raise MalformedUrlError(f"its host or port is malformed. {hint}") from error
 
 
-def _parse(parts: urllib.parse.SplitResult, url: str) -> Location:
+def _one_host_each(url: str) -> list[str]:
+    """Make of a URL with many hosts, which no library reads, one for each."""
+    scheme, mark, rest = url.partition("://")
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    user, at, hosts = netloc.rpartition("@")
+    return [f"{scheme}{mark}{user}{at}{host}{rest[len(netloc) :]}" for host in hosts.split(",")]
+
+
+def _parse(all_parts: t.Sequence[urllib.parse.SplitResult], url: str) -> Location:
+    parts = all_parts[0]
     if parts.scheme not in _SCHEMES or not (parts.netloc or parts.path):
         wanted = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
         raise MalformedUrlError(f"not the URL of a Redis. It begins with one of {wanted} and names a server.")
@@ -68,8 +79,10 @@ def _parse(parts: urllib.parse.SplitResult, url: str) -> Location:
     if unix:
         return Location("server", parts.path, url, password=parts.password)
     protocol, _plus, kind = parts.scheme.partition("+")
-    user, at, hosts = parts.netloc.rpartition("@")
-    nodes = tuple(_node(host, _SENTINEL_PORT if kind == "sentinel" else _PORT) for host in hosts.split(","))
+    default_port = _SENTINEL_PORT if kind == "sentinel" else _PORT
+    nodes = tuple((each.hostname or "", each.port or default_port) for each in all_parts)
+    if not all(host for host, _port in nodes):
+        raise ValueError
     name = ",".join(f"{host}:{port}" for host, port in nodes)
     tls = protocol == "rediss"
     if not kind:
@@ -79,15 +92,8 @@ def _parse(parts: urllib.parse.SplitResult, url: str) -> Location:
     master, path = _master(parts.path) if kind == "sentinel" else ("", parts.path)
     if kind == "cluster" and path not in ("", "/", "/0"):
         raise MalformedUrlError("a Redis Cluster has no database but 0. Leave out what stands behind the hosts.")
-    first = urllib.parse.urlunsplit((protocol, f"{user}{at}{hosts.split(',')[0]}", path, parts.query, ""))
+    first = urllib.parse.urlunsplit((protocol, parts.netloc, path, parts.query, ""))
     return Location(kind, f"{kind} {name}", first, tls, parts.password, nodes, master)
-
-
-def _node(text: str, default_port: int) -> tuple[str, int]:
-    parts = urllib.parse.urlsplit(f"//{text}")
-    if not parts.hostname:
-        raise ValueError
-    return parts.hostname, parts.port or default_port
 
 
 def _master(path: str) -> tuple[str, str]:

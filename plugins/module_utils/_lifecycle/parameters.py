@@ -35,6 +35,8 @@ _CONNECTION = {
 def reap_argument_spec() -> dict[str, t.Any]:
     """Return the parameters of hsm_reap."""
     connection: dict[str, t.Any] = {name: {"type": "str"} for name in _CONNECTION}
+    # The id of a key is no secret, and tells whose it is.
+    connection["access_key"]["no_log"] = False
     for name in ("secret_key", "session_token"):
         connection[name]["no_log"] = True
     environment = {

@@ -125,6 +125,7 @@ class TokenFiles:
             env={"SOFTHSM2_CONF": str(self.conf)},
             capture_output=True,
             text=True,
+            check=False,
         )
         if done.returncode:
             raise RuntimeError(f"SoftHSM failed: {done.stderr.strip()}")

@@ -116,7 +116,7 @@ def test_next_hsm_ends_degraded(aws: LocalAws, hsms: Any, cluster_id: str) -> No
 # --- requests and answers that are held
 
 
-Begin = Callable[..., "Future[Any]"]
+Begin = Callable[..., Future[Any]]
 
 
 @pytest.fixture

@@ -118,7 +118,8 @@ class Tools:
     def run(self, tool: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a tool with more variables in its environment."""
         environment = self.environment(**more)
-        return subprocess.run([self.bin / tool, *arguments], env=environment, input="", capture_output=True, text=True)
+        command = [self.bin / tool, *arguments]
+        return subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=False)
 
     def cli(self, *arguments: str, **more: str) -> tuple[int, Any]:
         """Run cloudhsm-cli and return its exit status, which its answer repeats, and its data."""

@@ -229,7 +229,7 @@ def test_no_pin_in_a_command_line_or_environment(vault: Vault, monkeypatch: pyte
 
     def watch(command: list[str], **more: Any) -> Any:
         started.append(f"{command} {more['env']}")
-        return run(command, **more)
+        return run(command, check=more.pop("check", False), **more)
 
     monkeypatch.setattr(tokens.subprocess, "run", watch)
     vault.change_password(CLUSTER, "app", "another-secret")
