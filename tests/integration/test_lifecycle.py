@@ -163,7 +163,7 @@ def test_reap_deletes_no_more_than_allowed_and_the_longest_idle_first(aws, reap,
     environments = [{"env": "dev", "cluster_id": cluster_id}, {"env": "other", "cluster_id": other}]
     result = reap(environments=environments, max_deletions=1)
     assert [found["status"] for found in result["environments"]] == ["kept", "deleted"]
-    assert "1 others go in this run" in result["environments"][0]["reason"]
+    assert "no more than 1 may go in one run" in result["environments"][0]["reason"]
 
 
 def test_reap_deletes_nothing_when_redis_does_not_answer(aws, reap, idle):

@@ -12,7 +12,6 @@ import typing as t
 RECORD_TTL = 7200
 IDLE_AFTER = 1800
 HOLD_FOR = 3600
-HOLD_FOR = 3600
 SETTLE = 5.0
 
 # What a step cannot do without.

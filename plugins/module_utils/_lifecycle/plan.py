@@ -97,7 +97,7 @@ def limit(decisions: t.Mapping[str, Decision], most: int) -> dict[str, Decision]
     spared = set(doomed[most:])
     return {
         name: dataclasses.replace(
-            decision, action=KEEP, reason=f"{decision.reason}; kept, because {most} others go in this run"
+            decision, action=KEEP, reason=f"{decision.reason}; kept, because no more than {most} may go in one run"
         )
         if name in spared
         else decision
