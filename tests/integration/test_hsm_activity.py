@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
@@ -241,11 +242,13 @@ def test_secret_that_a_server_repeats_is_not_shown():
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def repeat() -> None:
-            for _connection in range(2):
-                client, _address = server.accept()
-                with client:
-                    sent = client.recv(4096).decode().replace("\r\n", " ")
-                    client.sendall(f"-ERR unknown command, with args: {sent}\r\n".encode() * 9)
+            # Until the client comes no more, and the server is closed.
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _address = server.accept()
+                    with client:
+                        sent = client.recv(4096).decode().replace("\r\n", " ")
+                        client.sendall(f"-ERR unknown command, with args: {sent}\r\n".encode() * 9)
 
         threading.Thread(target=repeat, daemon=True).start()
         url = f"redis://127.0.0.1:{server.getsockname()[1]}"
