@@ -32,12 +32,13 @@ def wait_until(condition: t.Callable[[], t.Any], seconds: float = 30.0) -> None:
         with contextlib.suppress(redis.RedisError):
             if condition():
                 return
+        # A process outside is waited for, whose time is the real one.
         time.sleep(0.02)
     raise TimeoutError(f"not within {seconds:g} s")
 
 
 class Server:
-    """One server process, with nothing on disk.
+    """One server process, with nothing on disk but what it is told to save.
 
     Args:
         binary: The program.
@@ -65,10 +66,20 @@ class Server:
         self._arguments = {**(tls or {}), "password": password}
         ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
         wanted = ["--requirepass", password] if password else []
-        self._process = subprocess.Popen(
-            [binary, *options, *ports, *wanted, "--bind", "127.0.0.1", "--dir", folder, "--save", "", *_PROMPT],
-            stdout=subprocess.DEVNULL,
-        )
+        self._command = [
+            binary,
+            *options,
+            *ports,
+            *wanted,
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            folder,
+            "--save",
+            "",
+            *_PROMPT,
+        ]
+        self._process = self._start()
 
     def __enter__(self) -> Server:
         wait_until(self._listens)
@@ -88,6 +99,12 @@ class Server:
         self._process.kill()
         self._process.wait()
 
+    def restart(self) -> None:
+        """End it so, and start it again with what it has on disk."""
+        self.kill()
+        self._process = self._start()
+        wait_until(self.client().ping)
+
     def pause(self) -> None:
         """Have it do nothing, with its connections open."""
         self._process.send_signal(signal.SIGSTOP)
@@ -95,6 +112,9 @@ class Server:
     def resume(self) -> None:
         """Have it go on."""
         self._process.send_signal(signal.SIGCONT)
+
+    def _start(self) -> subprocess.Popen:
+        return subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:

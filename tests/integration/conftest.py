@@ -69,6 +69,15 @@ def cluster_id(aws: LocalAws) -> str:
 
 
 @pytest.fixture
+def hsm(aws: LocalAws, cluster_id: str) -> str:
+    """The id of an HSM in being."""
+    made = aws.client("cloudhsmv2").create_hsm(ClusterId=cluster_id, AvailabilityZone="eu-west-1a")["Hsm"]
+    aws.advance(600)
+    aws.clear_calls()
+    return made["HsmId"]
+
+
+@pytest.fixture
 def connection(aws: LocalAws) -> dict[str, str]:
     """The connection parameters of the local AWS."""
     return {"region": "eu-west-1", "endpoint_url": aws.url, "access_key": "testing", "secret_key": "testing"}

@@ -31,15 +31,6 @@ def reap(connection, cluster_id, redis_url):
 
 
 @pytest.fixture
-def hsm(aws, cluster_id):
-    """The id of an HSM in being."""
-    made = aws.client("cloudhsmv2").create_hsm(ClusterId=cluster_id, AvailabilityZone="eu-west-1a")["Hsm"]
-    aws.advance(600)
-    aws.clear_calls()
-    return made["HsmId"]
-
-
-@pytest.fixture
 def idle(store, hsm):
     """An HSM that nobody has used for an hour."""
     store.set(RECORD, int(time.time()) - 3600, ex=7200)
@@ -58,7 +49,8 @@ def mark(aws, cluster_id: str, key: str, deadline: float) -> None:
 
 def claim(store, phase: str, hsm_id: str, **more: object) -> None:
     now = int(time.time())
-    fields = {"token": "t1", "fence": 1, "phase": phase, "hsm_ids": hsm_id, "deadline": now + 600, "record": now - 3600}
+    fields = {"token": "t1", "fence": 1, "phase": phase, "hsm_ids": hsm_id, "deadline": now + 600}
+    fields |= {"record": now - 3600, "server": store.info("server")["run_id"]}
     store.hset(CLAIM, mapping={**fields, "holds": "", **more})
     store.set("hsm:dev:fence", 1)
 
@@ -353,3 +345,16 @@ def test_ensure_that_may_not_wait_refuses_what_it_would_wait_for(aws, ensure, st
     assert result["failed"]
     assert "creation announced by t1" in result["msg"]
     assert "CreateHsm" not in operations(aws)
+
+
+def test_an_environment_that_cannot_be_reached_does_not_stop_the_others(aws, reap, idle, cluster_id):
+    lost = {
+        "env": "lost",
+        "cluster_id": "cluster-aaaaaaaaaaa",
+        "aws": {"profile": "nowhere", "access_key": "", "secret_key": ""},
+    }
+    result = reap(environments=[lost, {"env": "dev", "cluster_id": cluster_id}])
+
+    assert result["msg"].startswith("1 of 2 environments failed: lost")
+    assert [found["status"] for found in result["environments"]] == ["failed", "deleted"]
+    assert "nowhere" in result["environments"][0]["reason"]

@@ -62,15 +62,6 @@ def reap(connection, cluster_id, keeper, patience):
 
 
 @pytest.fixture
-def hsm(aws, cluster_id):
-    """The id of an HSM in being."""
-    made = aws.client("cloudhsmv2").create_hsm(ClusterId=cluster_id, AvailabilityZone="eu-west-1a")["Hsm"]
-    aws.advance(600)
-    aws.clear_calls()
-    return made["HsmId"]
-
-
-@pytest.fixture
 def idle(keeper, hsm):
     """An HSM that nobody has used for an hour."""
     make_idle(keeper)
@@ -406,7 +397,9 @@ def test_ensure_outlives_a_failover(aws, ensure, failing_over, cluster_id, monke
     assert tags(aws, cluster_id) == []
 
 
-def test_reap_outlives_a_failover_that_loses_nothing(aws, reap, failing_over, cluster_id, hsm, monkeypatch):
+def test_a_failover_that_loses_nothing_stops_a_deletion_that_is_not_committed(
+    aws, reap, failing_over, cluster_id, hsm, monkeypatch
+):
     first, second, url = failing_over
     make_idle(first)
 
@@ -417,8 +410,10 @@ def test_reap_outlives_a_failover_that_loses_nothing(aws, reap, failing_over, cl
     on_pause(monkeypatch, aws, 1, fail)
     result = reap(url, PATIENT)
 
-    assert only(result)["status"] == "deleted", result
-    assert (hsms(aws, cluster_id), tags(aws, cluster_id)) == ([], [])
+    # The server that takes over cannot know whether it has the last use.
+    assert only(result)["status"] == "kept", result
+    assert "another server has taken over" in only(result)["reason"]
+    assert (hsms(aws, cluster_id), tags(aws, cluster_id)) == ([hsm], [])
     assert not second.client().exists(CLAIM)
 
 

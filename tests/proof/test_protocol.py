@@ -56,14 +56,6 @@ def test_what_once_went_wrong(scenario: Scenario, moves: tuple[str, ...], server
     assert violation is None, "\n".join(lines)
 
 
-def test_a_redis_that_comes_back_with_an_old_copy_is_not_survived(server: Server) -> None:
-    """What the protocol does not promise: the record of a job that came after the copy was made is older than it was."""
-    scenario = Scenario("old copy", (reaper(), job()), frozenset("a"), rollback=True)
-    found = Explorer(scenario, server).search(1)
-    assert found is not None
-    assert any("Redis comes back" in line for line in found.lines)
-
-
 def test_a_schedule_can_be_taken_again(server: Server) -> None:
     mutant = next(mutant for mutant in MUTANTS if mutant.name == "the reaper makes no mark")
     with mutant.installed():

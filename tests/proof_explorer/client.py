@@ -42,6 +42,8 @@ class Client:
         self._throttled = ""
         self.meta = types.SimpleNamespace(events=types.SimpleNamespace(register=self._register))
 
+    # The names of the arguments are botocore's.
+
     def describe_clusters(self, Filters: object = None) -> dict[str, t.Any]:  # noqa: N803
         """DescribeClusters."""
         version: Version = self._program.do(Operation("read", "DescribeClusters"))

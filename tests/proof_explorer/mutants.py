@@ -12,6 +12,7 @@ import typing as t
 from dataclasses import dataclass
 from unittest import mock
 
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity import plan as activity_plan
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity import scripts
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import apply, deletion, marks, waiters
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.deadline import SigningDeadline
@@ -168,8 +169,8 @@ MUTANTS = [
             text(
                 scripts,
                 "COMMIT",
-                "  local refusal = not_own",
-                "  if not claim then return nil end\n  local refusal = not_own",
+                "  local refusal = not_sure",
+                "  if not claim then return nil end\n  local refusal = not_sure",
             ),
             text(
                 scripts,
@@ -229,6 +230,35 @@ MUTANTS = [
         1,
         "a",
         lambda: [text(scripts, "CANCEL", "{retiring = true}", "{retiring = true, committed = true}")],
+    ),
+    Mutant(
+        "what is idle in an old copy is idle",
+        Scenario("old record", (job(), reaper()), USED, starts={"r1": 40}, rollback=True),
+        1,
+        "a",
+        lambda: [
+            text(
+                scripts,
+                "CLAIM_RETIRING",
+                "if complete_since < 0 or now - complete_since <= tonumber(ARGV[5])",
+                "if false",
+            ),
+            nothing(activity_plan, "_doubt", ""),
+        ],
+    ),
+    Mutant(
+        "a claim that an old copy has is committed",
+        Scenario("old claim", PAIR, USED, rollback=True),
+        1,
+        "a",
+        lambda: [text(scripts, "COMMIT", "claim.server ~= run_id()", "false")],
+    ),
+    Mutant(
+        "a deletion is called off by what an old copy has of its claim",
+        Scenario("old commit", PAIR, USED, rollback=True),
+        2,
+        "a",
+        lambda: [text(scripts, "CANCEL", "claim.server ~= run_id()", "false")],
     ),
     Mutant(
         "the reaper does not settle",
@@ -334,7 +364,7 @@ MUTANTS = [
             text(
                 ActivityGuard,
                 "clear",
-                "self._take_off({mark.key for mark in self._view.marks if mark.is_void(self._view.aws_time)})",
+                "self._take_off({mark.key for mark in self._view.void_marks})",
                 "pass",
             ),
         ],

@@ -111,6 +111,15 @@ SCENARIOS = [
         kills=("r1", "r2"),
         aftermath=4000,
     ),
+    Scenario(
+        "Redis comes back with an old copy",
+        (reaper("r1"), job("j1", "pipeline-1")),
+        rollback=True,
+        holds={"r1": (70,), "j1": (70,)},
+        ends=True,
+        kills=("r1", "j1"),
+        aftermath=4000,
+    ),
 ]
 
 # A request that was held up is repeated, and the repeated one is throttled: the first may still arrive.

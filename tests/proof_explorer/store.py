@@ -22,16 +22,19 @@ RECORD, HOLDS, CLAIM, FENCE = KEYS
 # The world's time lies decades ahead, so that no key with a date in it expires on the server by itself.
 LATER_THAN_NOW = 3_900_000_000
 
-# The one change to the scripts: they read the world's clock instead of the server's.
-_REAL_CLOCK = "redis.call('TIME')[1]"
-_CLOCK = "redis.call('GET', 'proof:clock')"
+# The one change to the scripts: they read the world's clock, and what the world's server says of itself.
+_SEAMS = {
+    "redis.call('TIME')[1]": "redis.call('GET', 'proof:clock')",
+    "redis.pcall('INFO', section)": "redis.call('GET', 'proof:info')",
+}
 
 PLAIN_SET = "return redis.call('SET', KEYS[1], ARGV[1], 'EX', 7200) and {'', 0, '', '', -1, {}, {}}"
 
 _LOAD = """
 redis.call('FLUSHALL')
 redis.call('SET', 'proof:clock', ARGV[1])
-local given = cjson.decode(ARGV[2])
+redis.call('SET', 'proof:info', ARGV[2])
+local given = cjson.decode(ARGV[3])
 for _, entry in ipairs(given) do
   local key, kind, values, life, at = entry[1], entry[2], entry[3], entry[4], entry[5]
   if kind == 'string' then redis.call('SET', key, values[1]) end
@@ -52,6 +55,10 @@ for place, key in ipairs(KEYS) do
 end
 return found
 """
+
+# The run of the server, and when it began with a copy of its data; 0: it began empty.
+Run = tuple[int, float]
+FIRST_RUN: Run = (1, 0.0)
 
 Entry = tuple[str, tuple[str, ...], "float | None"]
 State = tuple[tuple[str, Entry], ...]
@@ -78,25 +85,28 @@ class Server:
         """Close the connection."""
         self._client.close()
 
-    def run(self, state: State, script: str, call: t.Any, now: float) -> tuple[t.Any, State]:
+    def run(self, state: State, script: str, call: t.Any, now: float, run: Run) -> tuple[t.Any, State]:
         """Run a script. Returns its answer, and what the server holds then."""
         state = expire(state, now)
-        wanted = (state, script, call.keys, call.arguments, now)
+        wanted = (state, script, call.keys, call.arguments, now, run)
         if wanted not in self._known:
-            self._known[wanted] = self._really_run(state, script, call, now)
+            self._known[wanted] = self._really_run(state, script, call, now, run)
         return self._known[wanted]
 
     def _digest(self, script: str) -> str:
         if script not in self._digests:
-            if script not in (PLAIN_SET, _LOAD, _DUMP) and _REAL_CLOCK not in script:
-                raise AssertionError("the scripts read the clock in another way than before: adapt the seam")
-            self._digests[script] = self._client.script_load(script.replace(_REAL_CLOCK, _CLOCK))
+            text = script
+            for real, explored in _SEAMS.items():
+                if script not in (PLAIN_SET, _LOAD, _DUMP) and real not in script:
+                    raise AssertionError(f"the scripts do without {real}: adapt the seam")
+                text = text.replace(real, explored)
+            self._digests[script] = self._client.script_load(text)
         return self._digests[script]
 
-    def _really_run(self, state: State, script: str, call: t.Any, now: float) -> tuple[t.Any, State]:
+    def _really_run(self, state: State, script: str, call: t.Any, now: float, run: Run) -> tuple[t.Any, State]:
         load, step, dump = (self._digest(text) for text in (_LOAD, script, _DUMP))
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.evalsha(load, 0, int(now), _encode(state, now))
+        pipeline.evalsha(load, 0, int(now), _info(run, now), _encode(state, now))
         pipeline.evalsha(step, len(call.keys), *call.keys, *call.arguments)
         pipeline.evalsha(dump, len(KEYS), *KEYS)
         _loaded, answer, found = pipeline.execute()
@@ -111,6 +121,17 @@ class Server:
         # The life of the record is of the server's own clock, to the millisecond; rounded, so that it is always the same.
         answer[4] = -(-answer[4] // 1000) * 1000
         return _frozen(answer), tuple(after)
+
+
+def _info(run: Run, now: float) -> str:
+    number, began = run
+    figures = {
+        "run_id": number,
+        "uptime_in_seconds": int(now - began),
+        "rdb_last_load_keys_loaded": int(began > 0),
+        "aof_enabled": 0,
+    }
+    return "".join(f"\n{name}:{value}" for name, value in figures.items())
 
 
 def _frozen(answer: t.Any) -> t.Any:

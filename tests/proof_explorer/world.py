@@ -86,6 +86,7 @@ class World:
         if scenario.hsm:
             self.cloud.made, self.cloud.hsms = 1, (FakeHsm("hsm-1", "1", "ACTIVE"),)
         self.redis: store.State = ()
+        self.redis_run = store.FIRST_RUN
         self.redis_before: tuple[store.State, ...] = ()
         if scenario.record_age is not None:
             written = BEGIN - scenario.record_age
@@ -122,7 +123,9 @@ class World:
         scenario = self.scenario
         actors = tuple(actor.key() for actor in self.actors)
         before = self.redis_before if scenario.rollback else ()
-        return hash((self.cloud.key(scenario.stale), self.redis, before, actors, self.current, self.orphans))
+        return hash(
+            (self.cloud.key(scenario.stale), self.redis, self.redis_run, before, actors, self.current, self.orphans)
+        )
 
     def moves(self) -> list[Move]:
         """Everything that can happen next; first what happens if nothing special does. Empty at the end."""
@@ -197,6 +200,7 @@ class World:
         elif move.kind == "rollback":
             self.redis = store.expire(self.redis_before[-move.way], self.now)
             self.redis_before = self.redis_before[: -move.way]
+            self.redis_run = (self.redis_run[0] + 1, self.now)
         else:
             self.cloud.replace()
 
@@ -280,7 +284,7 @@ class World:
         return TIMEOUT if way == LOST else answer
 
     def _redis_step(self, actor: Actor, script: str, call: t.Any) -> t.Any:
-        answer, after = self.server.run(self.redis, script, call, self.now)
+        answer, after = self.server.run(self.redis, script, call, self.now, self.redis_run)
         if after != self.redis:
             self.redis_before = (*self.redis_before[-2:], self.redis)
             self.redis = after

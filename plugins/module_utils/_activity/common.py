@@ -109,6 +109,7 @@ class Connection:
                         f"{failure.parameter}: Redis at {self._endpoint.name} {failure.finding} ({self._text(error)}). "
                         f"{failure.advice}"
                     ) from error
+            # The real time, because the server outside takes it: everything else about time is the server's own.
             time.sleep(_PAUSE)
 
     @property

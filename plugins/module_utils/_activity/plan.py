@@ -68,6 +68,8 @@ class Snapshot:
         expires_in: Seconds until the record expires; None where it does not.
         holders: The live holds; None where their key holds something else.
         claim: The live claim.
+        complete_since: Since when nothing is missing from what the server has, in its unix seconds: its start, where it began
+            with a copy of its data. 0 where it began empty, or was not asked; None where it does not say.
     """
 
     now: float
@@ -76,6 +78,7 @@ class Snapshot:
     expires_in: float | None = None
     holders: tuple[Holder, ...] | None = ()
     claim: Claim | None = None
+    complete_since: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ REFUSALS = {
     "committed": "the claim of this token is committed",
     "changed": "the environment was used after it was claimed",
     "recorded": "there is a record",
+    "restarted": "Redis has started anew since the claim, or another server has taken over: later uses may be missing from it",
 }
 
 
@@ -172,7 +176,19 @@ def _record_status(snapshot: Snapshot, idle_after: float) -> tuple[str, str]:
     if idle_seconds < -CLOCK_SKEW_SECONDS:
         return "unknown", f"the record lies {-idle_seconds:.0f} s in the future of the Redis server's clock"
     status = "idle" if idle_seconds > idle_after else "active"
+    if status == "idle" and (doubt := _doubt(snapshot, idle_after)):
+        return "unknown", doubt
     return status, f"last used {max(0.0, idle_seconds):.0f} s ago; idle after {idle_after:.0f} s"
+
+
+def _doubt(snapshot: Snapshot, idle_after: float) -> str:
+    """Say why the last use can be later than the record, or nothing: what was written after a copy is missing from it."""
+    if snapshot.complete_since is None:
+        return "Redis does not say since when it runs: give its user the right to INFO"
+    since = snapshot.now - snapshot.complete_since
+    if since > idle_after:
+        return ""
+    return f"Redis came back {since:.0f} s ago with a copy of its data, from which later uses may be missing"
 
 
 def _last_access(snapshot: Snapshot) -> float | None:

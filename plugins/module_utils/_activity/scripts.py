@@ -33,17 +33,37 @@ local function seconds(value)
   end
 end
 
+-- What the server says of itself; nil if it does not, or if this user may not ask.
+local function said(section, name)
+  local info = redis.pcall('INFO', section)
+  if type(info) == 'string' then return string.match(info, '\\n' .. name .. ':(%w+)') end
+end
+
+local function run_id() return said('server', 'run_id') end
+
+-- The second since which nothing is missing from the data: 0 where the server began empty, its start where it began with a
+-- copy, which can be older than the last use; -1 where it does not say. Versions before 7.0 do not say what they loaded.
+local function find_complete_since()
+  local loaded, log = said('persistence', 'rdb_last_load_keys_loaded'), said('persistence', 'aof_enabled')
+  if loaded == '0' and log == '0' then return 0 end
+  local uptime = tonumber(said('server', 'uptime_in_seconds') or '')
+  return uptime and now - uptime or -1
+end
+
+-- Asked by those steps only to which it matters.
+local complete_since = 0
+
 -- A number as INCR and the steps write it.
 local function whole(value) return value and #value <= 15 and string.find(value, '^[1-9]%d*$') end
 
-local FOREIGN = {phase = 'unknown', token = '', fence = '0', deadline = '0', hsm_ids = '', record = ''}
+local FOREIGN = {phase = 'unknown', token = '', fence = '0', deadline = '0', hsm_ids = '', record = '', server = ''}
 
 -- The live claim; nil where there is none; FOREIGN where its keys hold what no step wrote.
 local function live_claim()
   if kind(FENCE) ~= 'none' and not whole(text(FENCE)) then return FOREIGN end
   if kind(CLAIM) == 'none' then return nil end
   if kind(CLAIM) ~= 'hash' then return FOREIGN end
-  local names = {'phase', 'token', 'fence', 'deadline', 'hsm_ids', 'record'}
+  local names = {'phase', 'token', 'fence', 'deadline', 'hsm_ids', 'record', 'server'}
   local values, found = redis.call('HMGET', CLAIM, unpack(names)), {}
   for place, name in ipairs(names) do
     if not values[place] then return FOREIGN end
@@ -65,6 +85,11 @@ local function not_own(token, phases)
   if not phases[claim.phase] then return claim.phase end
 end
 
+-- Why a token may not go by its claim; nil where it may. What was written after a copy of the claim is missing from it.
+local function not_sure(token, phases)
+  return not_own(token, phases) or (claim.server ~= run_id() and 'restarted' or nil)
+end
+
 local function touch(record_ttl) redis.call('SET', RECORD, now, 'EX', record_ttl) end
 
 local function holds_unreadable() return kind(HOLDS) ~= 'none' and kind(HOLDS) ~= 'zset' end
@@ -81,7 +106,7 @@ end
 local function take_claim(phase, token, claim_for, hsm_ids)
   if not claim then
     redis.call('HSET', CLAIM, 'fence', redis.call('INCR', FENCE), 'phase', phase, 'token', token,
-      'hsm_ids', hsm_ids, 'record', text(RECORD) or '')
+      'hsm_ids', hsm_ids, 'record', text(RECORD) or '', 'server', run_id() or '')
   end
   live_until(now + claim_for)
 end
@@ -91,7 +116,8 @@ local function answer(refusal)
   if not holds_unreadable() then holders = redis.call('ZRANGEBYSCORE', HOLDS, now, '+inf', 'WITHSCORES') end
   local live, shown = live_claim(), {}
   if live then shown = {live.phase, live.token, live.fence, live.deadline, live.hsm_ids} end
-  return {refusal or '', now, kind(RECORD), text(RECORD) or '', redis.call('PTTL', RECORD), holders, shown}
+  return {refusal or '', now, kind(RECORD), text(RECORD) or '', redis.call('PTTL', RECORD), holders, shown,
+    complete_since}
 end
 """
 
@@ -106,7 +132,11 @@ def _step(precondition: str = "", effect: str = "") -> str:
     return f"{_HEAD}\nlocal function precondition()\n{precondition}end\n\nlocal function effect()\n{effect}end\n{_TAIL}"
 
 
-CHECK = _step()
+CHECK = _step(
+    precondition="""
+  complete_since = find_complete_since()
+"""
+)
 
 # ARGV: record_ttl.
 TOUCH = _step(effect="  touch(ARGV[2])\n")
@@ -163,6 +193,8 @@ CLAIM_RETIRING = _step(
   local last_access = seconds(text(RECORD))
   if not last_access or last_access - now > tonumber(ARGV[6]) then return 'unknown' end
   if now - last_access <= tonumber(ARGV[5]) then return 'active' end
+  complete_since = find_complete_since()
+  if complete_since < 0 or now - complete_since <= tonumber(ARGV[5]) then return 'unknown' end
 """,
     effect="""
   if not claim then drop_past_holds() end
@@ -183,7 +215,7 @@ RENEW = _step(
 # ARGV: token, commit_for. A claim that is committed already stays as it is; writing it once more lets WAIT confirm it.
 COMMIT = _step(
     precondition="""
-  local refusal = not_own(ARGV[2], {retiring = true, committed = true})
+  local refusal = not_sure(ARGV[2], {retiring = true, committed = true})
   if refusal or claim.phase == 'committed' then return refusal end
   if text(RECORD) ~= claim.record or kind(HOLDS) ~= 'none' then return 'changed' end
 """,
@@ -193,10 +225,10 @@ COMMIT = _step(
 """,
 )
 
-# ARGV: token. One that is gone is refused: it may have been committed before it was lost.
+# ARGV: token. One that is gone is refused: it may have been committed before it was lost, and so may a copy of it.
 CANCEL = _step(
     precondition="""
-  return not_own(ARGV[2], {retiring = true})
+  return not_sure(ARGV[2], {retiring = true})
 """,
     effect="""
   redis.call('DEL', CLAIM)

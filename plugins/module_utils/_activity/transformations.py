@@ -14,8 +14,8 @@ from .plan import Answer, Claim, Holder, Snapshot
 
 
 def to_answer(raw: t.Sequence[t.Any]) -> Answer:
-    """Make an answer of what the scripts return: the refusal, the clock, the record, the holds and the claim."""
-    refusal, now, kind, value, life, holders, claim = raw
+    """Make an answer of what the scripts return: the refusal, the clock, and what is known of the environment."""
+    refusal, now, kind, value, life, holders, claim, complete_since = raw
     snapshot = Snapshot(
         float(now),
         kind,
@@ -23,6 +23,7 @@ def to_answer(raw: t.Sequence[t.Any]) -> Answer:
         life / 1000 if life >= 0 else None,
         None if holders is None else _to_holders(holders, now),
         _to_claim(claim, now),
+        float(complete_since) if complete_since >= 0 else None,
     )
     return Answer(refusal or None, snapshot)
 
