@@ -12,6 +12,7 @@ description:
   - Make of the hosts of a play, each one an environment, the list that O(hsmops.cloudhsm.hsm_reap#module:environments) takes.
   - Each environment is described by the variables C(hsm_cluster_id), C(hsm_env), C(hsm_region), C(hsm_idle_after),
     C(hsm_protected) and C(hsm_aws) of its host.
+  - All of them have one activity store. Whatever else the task takes, such as C(hsm_settle), it takes from the first host.
 positional: hostvars
 options:
   _input:
@@ -44,14 +45,18 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_int, check_type_str
 
-# Variables of a host to what the module calls them.
-_OPTIONS = {
-    "hsm_region": "region",
-    "hsm_idle_after": "idle_after",
-    "hsm_protected": "protected",
-    "hsm_aws": "aws",
+# Variables of a host: what the module calls them, and what they must be. The module would say so too, but not of which
+# environment.
+_OPTIONS: dict[str, tuple[str, t.Callable[[t.Any], t.Any], str]] = {
+    "hsm_region": ("region", check_type_str, "a name"),
+    "hsm_idle_after": ("idle_after", check_type_int, "a number of seconds"),
+    "hsm_protected": ("protected", check_type_bool, "true or false"),
+    "hsm_aws": ("aws", check_type_dict, "a dictionary"),
 }
+# All environments of a task have one activity store. (Its password may be looked up somewhere, which is done once.)
+_STORE = ("hsm_redis_url", "hsm_redis_username")
 
 
 def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -62,22 +67,33 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
         hostvars: Names of hosts to their variables.
 
     Raises:
-        AnsibleFilterError: A host has no cluster, or the hosts have several activity stores.
+        AnsibleFilterError: A host has no cluster, or a value that cannot be used, or the hosts have several activity stores.
     """
     environments = []
-    stores = set()
+    stores: dict[str, set[t.Any]] = {name: set() for name in _STORE}
     for host in hosts:
         known = hostvars[host]
         if "hsm_cluster_id" not in known:
             raise AnsibleFilterError(f"hsm_cluster_id: {host} has none. Set it in the inventory, or leave {host} out.")
-        stores.add(known.get("hsm_redis_url"))
-        given = {option: known[name] for name, option in _OPTIONS.items() if known.get(name) is not None}
+        for name in _STORE:
+            stores[name].add(known.get(name))
+        given = {}
+        for name, (option, check, wanted) in _OPTIONS.items():
+            if known.get(name) is None:
+                continue
+            try:
+                check(known[name])
+            except TypeError as error:
+                # Not what was found: it may hold a secret key.
+                raise AnsibleFilterError(f"{name}: that of {host} is not {wanted}.") from error
+            given[option] = known[name]
         environments.append({"env": known.get("hsm_env", host), "cluster_id": known["hsm_cluster_id"], **given})
-    if len(stores) > 1:
-        raise AnsibleFilterError(
-            f"hsm_redis_url: the {len(hosts)} environments of this play have {len(stores)} different ones. Run a play for "
-            "each activity store."
-        )
+    for name, values in stores.items():
+        if len(values) > 1:
+            raise AnsibleFilterError(
+                f"{name}: the {len(hosts)} environments of this play have {len(values)} different ones. Run a play for each "
+                "activity store."
+            )
     return environments
 
 

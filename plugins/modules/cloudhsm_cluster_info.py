@@ -200,7 +200,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.transfor
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=cluster_info_argument_spec(), supports_check_mode=True)
     try:
-        clusters = api.describe_clusters(api.client(module), cluster_filters(module.params))
+        clusters, _moment = api.describe_clusters(api.client(module), cluster_filters(module.params))
     except PlanError as error:
         module.fail_json(msg=str(error))
     except AnsibleAWSError as error:

@@ -34,7 +34,8 @@ class ProgressActionBase(AwsActionBase):
 @contextlib.contextmanager
 def _shown_progress(host: str) -> t.Iterator[str]:
     """Show each line that is appended to a file, for as long as the context lasts. Gives the path of the file."""
-    # Ansible removes this folder of its own whichever way the run ends. (It sets its constants at run time.)
+    # Ansible removes this folder of its own whichever way the run ends.
+    # It sets its constants at run time, so that mypy does not know them.
     folder = constants.DEFAULT_LOCAL_TMP  # type: ignore[attr-defined]
     descriptor, path = tempfile.mkstemp(prefix="hsmops-progress-", dir=folder)
     finished = threading.Event()

@@ -17,6 +17,8 @@ try:
 except ImportError:
     pass  # Handled by AnsibleAWSModule.
 
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import boto3_conn, get_aws_connection_info
+
 from .common import CREATE_RETRY, READ_RETRY, AnsibleCloudHSMError, CloudHSMErrorHandler
 from .deadline import SigningDeadline
 
@@ -32,13 +34,27 @@ def client(module: AnsibleAWSModule, **connection: t.Any) -> t.Any:
         connection: What it is made with in place of what the module's own parameters say.
 
     Raises:
-        AnsibleCloudHSMError: No region is configured.
+        AnsibleCloudHSMError: No region is configured, or the client cannot be made.
     """
     if not (connection.get("region") or module.region):
         raise AnsibleCloudHSMError(
             message="region: none is configured. Set region, AWS_REGION, or a region in the AWS profile"
         )
-    return module.client("cloudhsmv2", **connection)
+    region, endpoint, own = get_aws_connection_info(module)
+    wanted = {"region": region, "endpoint": endpoint, **own, **connection}
+    return boto3_conn(_Raising(), conn_type="client", resource="cloudhsmv2", **wanted)
+
+
+class _Raising:
+    """Stands where amazon.aws takes a module, which would end the run of a whole fleet for a profile that one lacks."""
+
+    def fail_json_aws(self, exception: Exception, msg: str) -> t.NoReturn:
+        """Raise what the module would be ended for."""
+        raise AnsibleCloudHSMError(message=msg, exception=exception) from exception
+
+    def fail_json(self, msg: str) -> t.NoReturn:
+        """Raise what the module would be ended for."""
+        raise AnsibleCloudHSMError(message=msg)
 
 
 def creating_client(module: AnsibleAWSModule, deadline: t.Callable[[], float]) -> t.Any:
@@ -56,18 +72,15 @@ def creating_client(module: AnsibleAWSModule, deadline: t.Callable[[], float]) -
 
 @CloudHSMErrorHandler.common_error_handler("describe CloudHSM clusters")
 @READ_RETRY
-def describe_all_clusters(client: t.Any) -> tuple[list[dict[str, t.Any]], datetime.datetime]:
-    """DescribeClusters, every page: the clusters, and the moment of the first answer on AWS's own clock."""
-    answers = list(client.get_paginator("describe_clusters").paginate())
+def describe_clusters(
+    client: t.Any, filters: dict[str, list[str]] | None = None
+) -> tuple[list[dict[str, t.Any]], datetime.datetime]:
+    """DescribeClusters, every page: the clusters, and the moment of the first answer on AWS's own clock.
+
+    An unknown cluster id in the filter gives an empty list, not an error.
+    """
+    answers = list(client.get_paginator("describe_clusters").paginate(Filters=filters or {}))
     return [cluster for answer in answers for cluster in answer["Clusters"]], _moment(answers[0])
-
-
-@CloudHSMErrorHandler.common_error_handler("describe CloudHSM clusters")
-@READ_RETRY
-def describe_clusters(client: t.Any, filters: dict[str, list[str]] | None = None) -> list[dict[str, t.Any]]:
-    """DescribeClusters, every page. An unknown cluster id in the filter gives an empty list, not an error."""
-    pages = client.get_paginator("describe_clusters").paginate(Filters=filters or {})
-    return [cluster for page in pages for cluster in page["Clusters"]]
 
 
 @CloudHSMErrorHandler.common_error_handler("describe cluster {cluster_id}")
@@ -138,3 +151,9 @@ def describe_subnets(client: t.Any, subnet_ids: list[str]) -> list[dict[str, t.A
 def _moment(answer: dict[str, t.Any]) -> datetime.datetime:
     """The moment of an answer on AWS's own clock."""
     return email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+
+
+def copying_client(module: AnsibleAWSModule) -> t.Any:
+    """Return the client for CopyBackupToRegion, which botocore must not repeat by itself: each call makes another copy."""
+    config = Config(**(module.params.get("aws_config") or {}))
+    return module.client("cloudhsmv2", aws_config=config.merge(Config(retries={"total_max_attempts": 1})))

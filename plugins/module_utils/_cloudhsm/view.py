@@ -113,6 +113,16 @@ class ClusterView:
         """Unix seconds of AWS's own clock at the last look."""
         return self.seen_at.timestamp()
 
+    @property
+    def live_marks(self) -> tuple[Mark, ...]:
+        """Those of them that may still mean something."""
+        return tuple(mark for mark in self.marks if not mark.is_void(self.aws_time))
+
+    @property
+    def void_marks(self) -> tuple[Mark, ...]:
+        """Those of them of which nothing can come any more."""
+        return tuple(mark for mark in self.marks if mark.is_void(self.aws_time))
+
     def unshown(self) -> list[Hsm]:
         """Return the HSMs created by this run that AWS has never shown."""
         return [hsm for hsm in self.outcome.created if hsm.hsm_id not in self._shown_ids]

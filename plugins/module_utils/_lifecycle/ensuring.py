@@ -115,7 +115,7 @@ class ActivityGuard:
             if not looked:
                 self._view.look()
             looked = False
-            self._take_off({mark.key for mark in self._view.marks if mark.is_void(self._view.aws_time)})
+            self._take_off({mark.key for mark in self._view.void_marks})
             threats = [mark for mark in self._threats() if not self._call_off(mark)]
             if threats and not self._may_wait:
                 raise PlanError(
@@ -146,8 +146,7 @@ class ActivityGuard:
         except BaseException:
             self.close()
             raise
-        others = [mark for mark in self._view.marks if not mark.hsm_id and mark.token != self._token]
-        others = [mark for mark in others if not mark.is_void(self._view.aws_time)]
+        others = [mark for mark in self._view.live_marks if not mark.hsm_id and mark.token != self._token]
         if others:
             self.obstacle = f"{self._view.cluster_id}: {self._text(others)}"
             self.close()
@@ -210,7 +209,7 @@ class ActivityGuard:
 
     def _threats(self) -> list[Mark]:
         present = {hsm.hsm_id for hsm in self._view.cluster.hsms if not hsm.leaving}
-        return [mark for mark in self._view.marks if mark.hsm_id in present and not mark.is_void(self._view.aws_time)]
+        return [mark for mark in self._view.live_marks if mark.hsm_id in present]
 
     def _call_off(self, mark: Mark) -> bool:
         """Call a deletion off that is not committed. Its reaper finds its claim gone, and deletes nothing."""

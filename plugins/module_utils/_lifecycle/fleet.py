@@ -136,7 +136,7 @@ def _look(
     reports: dict[str, Report],
 ) -> dict[str, _Found]:
     client = fleet.make_client(place)
-    shown, moment = api.describe_all_clusters(client)
+    shown, moment = api.describe_clusters(client)
     clusters = {cluster["ClusterId"]: cluster for cluster in shown}
     found = {}
     for environment in members:
@@ -165,20 +165,26 @@ def _start_clocks(fleet: Fleet, found: t.Mapping[str, _Found], reports: t.Mappin
 
 def _take_off_void_marks(found: t.Mapping[str, _Found]) -> None:
     for entry in found.values():
-        void = {mark.key for mark in entry.view.marks if mark.is_void(entry.view.aws_time)}
+        void = {mark.key for mark in entry.view.void_marks}
         if void and (warning := take_off(entry.view, void)):
             entry.view.outcome.warnings.append(warning)
 
 
 def _delete(fleet: Fleet, doomed: t.Sequence[_Found], reports: t.Mapping[str, Report]) -> None:
     """Delete in all environments at once: each one waits for minutes, and none for another."""
-    if not doomed:
-        return
+    ready = []
     # Each has a client of its own, which signs for its own deadline; boto3 does not make clients in threads.
     for entry in doomed:
-        entry.view.client = fleet.make_client(entry.place)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=len(doomed)) as pool:
-        for entry in doomed:
+        try:
+            entry.view.client = fleet.make_client(entry.place)
+            ready.append(entry)
+        except AnsibleAWSError as error:
+            report = reports[entry.environment.name]
+            report.status, report.reason = "failed", str(error)
+    if not ready:
+        return
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(ready)) as pool:
+        for entry in ready:
             pool.submit(_delete_one, fleet, entry, reports[entry.environment.name])
 
 

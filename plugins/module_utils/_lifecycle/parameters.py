@@ -130,7 +130,7 @@ def _make_place(given: t.Mapping[str, t.Any], region: str | None) -> Place:
 def _make_environment(given: t.Mapping[str, t.Any]) -> Environment:
     if problem := check_environment(given["env"]):
         raise PlanError("environments", f"env: {problem}.")
-    check_cluster_id("environments", given["cluster_id"])
+    check_cluster_id(f"environments: cluster_id of {given['env']}", given["cluster_id"])
     if given["idle_after"] <= 0:
         raise PlanError(
             "environments",

@@ -123,8 +123,7 @@ class Reaper:
         present = {hsm.hsm_id for hsm in cluster.hsms if not hsm.leaving}
         if present != set(ids):
             return f"the HSMs of {cluster.cluster_id} have changed since they were looked at"
-        live = [mark for mark in self._view.marks if not mark.is_void(self._view.aws_time)]
-        return ", ".join(map(str, live))
+        return ", ".join(map(str, self._view.live_marks))
 
     def _mark(self, ids: t.Collection[str]) -> None:
         deadline = self._view.aws_time + self._settle + DOOMED_SECONDS

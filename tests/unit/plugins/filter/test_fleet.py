@@ -1,0 +1,40 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.hsmops.cloudhsm.plugins.filter.fleet import fleet
+
+KNOWN = {"hsm_cluster_id": "cluster-a", "hsm_redis_url": "redis://one"}
+
+
+def test_each_host_is_an_environment():
+    known = {"dev": KNOWN, "test": {**KNOWN, "hsm_env": "{test}", "hsm_idle_after": "60", "hsm_region": None}}
+
+    assert fleet(["test", "dev"], known) == [
+        {"env": "{test}", "cluster_id": "cluster-a", "idle_after": "60"},
+        {"env": "dev", "cluster_id": "cluster-a"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"hsm_protected": "maybe"}, "hsm_protected: that of test is not true or false"),
+        ({"hsm_idle_after": "soon"}, "hsm_idle_after: that of test is not a number of seconds"),
+        ({"hsm_aws": "s3cret"}, "hsm_aws: that of test is not a dictionary"),
+        ({"hsm_redis_url": "redis://two"}, "hsm_redis_url: the 2 environments of this play have 2 different ones"),
+        ({"hsm_redis_username": "ci"}, "hsm_redis_username: the 2 environments of this play have 2 different ones"),
+    ],
+)
+def test_what_cannot_be_used_is_said_with_its_host(more, message):
+    with pytest.raises(AnsibleFilterError, match=message) as refused:
+        fleet(["dev", "test"], {"dev": KNOWN, "test": {**KNOWN, **more}})
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_host_without_a_cluster_is_refused():
+    with pytest.raises(AnsibleFilterError, match="hsm_cluster_id: test has none"):
+        fleet(["test"], {"test": {}})
