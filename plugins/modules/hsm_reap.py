@@ -79,14 +79,28 @@ options:
             description:
               - Session token.
             type: str
+      prepared:
+        description:
+          - Whether everything is done that has to be done before a deletion, such as a backup of keys.
+          - With V(false), an environment whose HSMs may go is V(due), and nothing is deleted. Do then what has to be done, and
+            run again with V(true) and O(environments[].unused_since).
+        type: bool
+        default: true
+        version_added: 0.3.0
       protected:
         description:
           - Never delete its HSMs. The tag C(hsmops:protected=true) of the cluster says the same.
         type: bool
         default: false
+      unused_since:
+        description:
+          - Delete only if the last use was before that moment, by the clock of the activity store in unix seconds.
+          - What RV(environments[].checked_at) was when the environment was due. So nothing that was made since then is lost.
+        type: float
+        version_added: 0.3.0
   max_deletions:
     description:
-      - How many environments may lose their HSMs in one run. Those that have been idle for longest go first.
+      - How many environments may lose their HSMs, or be V(due), in one run. Those that have been idle for longest go first.
     type: int
     default: 5
   record_ttl:
@@ -175,6 +189,11 @@ environments:
       elements: dict
       returned: always
       sample: []
+    checked_at:
+      description: When the activity store was asked, by its own clock in unix seconds; none where it failed before.
+      type: float
+      returned: always
+      sample: 1790000000
     cluster_id:
       description: The cluster.
       type: str
@@ -215,7 +234,7 @@ environments:
       returned: always
       sample: last used 2143 s ago; idle after 1800 s
     status:
-      description: V(kept), V(deleted), V(would_delete) in check mode, V(unknown), V(no_hsm) or V(failed).
+      description: V(kept), V(deleted), V(would_delete) in check mode, V(due), V(unknown), V(no_hsm) or V(failed).
       type: str
       returned: always
       sample: deleted

@@ -358,3 +358,16 @@ def test_an_environment_that_cannot_be_reached_does_not_stop_the_others(aws, rea
     assert result["msg"].startswith("1 of 2 environments failed: lost")
     assert [found["status"] for found in result["environments"]] == ["failed", "deleted"]
     assert "nowhere" in result["environments"][0]["reason"]
+
+
+def test_what_has_to_be_prepared_is_due_until_it_is(aws, reap, store, idle, cluster_id):
+    environment = {"env": "dev", "cluster_id": cluster_id}
+    due = only(reap(environments=[{**environment, "prepared": False}]))
+    assert (due["status"], due["deleted"]) == ("due", [])
+    assert not aws.calls("TagResource")
+
+    touched = due["checked_at"] + 1
+    store.set(RECORD, int(touched) - 3600)
+    gone = only(reap(environments=[{**environment, "unused_since": touched - 3601}]))
+    assert (gone["status"], "used after the look" in gone["reason"]) == ("kept", True)
+    assert only(reap(environments=[{**environment, "unused_since": due["checked_at"]}]))["status"] == "deleted"

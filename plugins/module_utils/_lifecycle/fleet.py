@@ -21,7 +21,7 @@ from .._cloudhsm.transformations import to_cluster
 from .._cloudhsm.view import ClusterView, Outcome
 from .._cloudhsm.waiters import WaitError
 from .marking import take_off
-from .plan import DELETE, KEEP, NOTHING, START_CLOCK, Decision, Environment, decide, limit
+from .plan import DELETE, DUE, KEEP, NOTHING, START_CLOCK, Decision, Environment, decide, limit
 from .reaping import Reaper
 
 if t.TYPE_CHECKING:
@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
     from .parameters import Place
 
 # What becomes of an environment, as a report has it.
-STATUSES = {DELETE: "deleted", START_CLOCK: "unknown", KEEP: "kept", NOTHING: "no_hsm"}
+STATUSES = {DELETE: "deleted", DUE: "due", START_CLOCK: "unknown", KEEP: "kept", NOTHING: "no_hsm"}
 FAILURES = (ActivityError, AnsibleAWSError, PlanError, WaitError)
 
 
@@ -40,10 +40,11 @@ class Report:
     """What became of one environment.
 
     Attributes:
-        status: "kept", "deleted", "would_delete", "unknown", "no_hsm" or "failed".
+        status: "kept", "deleted", "would_delete", "due", "unknown", "no_hsm" or "failed".
         reason: Why, in words.
         hsms: The HSMs that it had.
         idle_seconds: For how long nobody had used it, where that is known.
+        checked_at: When the activity store was asked, by its own clock.
         outcome: What was done to it.
     """
 
@@ -52,6 +53,7 @@ class Report:
     reason: str
     hsms: tuple[Hsm, ...] = ()
     idle_seconds: float | None = None
+    checked_at: float | None = None
     outcome: Outcome = field(default_factory=Outcome)
 
 
@@ -119,6 +121,7 @@ def reap(fleet: Fleet, check_mode: bool) -> list[Report]:
             decision.reason,
             decision.hsms,
             decision.idle_seconds,
+            snapshots[name].now,
             entry.view.outcome,
         )
     if not check_mode:

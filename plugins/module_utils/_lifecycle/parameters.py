@@ -45,6 +45,8 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "region": {"type": "str"},
         "idle_after": {"type": "int", "default": IDLE_AFTER},
         "protected": {"type": "bool", "default": False},
+        "prepared": {"type": "bool", "default": True},
+        "unused_since": {"type": "float"},
         "aws": {"type": "dict", "options": connection},
     }
     return {
@@ -109,6 +111,7 @@ def report_result(report: Report) -> dict[str, t.Any]:
         "status": report.status,
         "reason": report.reason,
         "idle_seconds": report.idle_seconds,
+        "checked_at": report.checked_at,
         "hsms": [hsm_result(hsm) for hsm in report.hsms],
         "deleted": [hsm_result(hsm) for hsm in deleted],
         "placements": [{"availability_zone": hsm.availability_zone, "ip_address": hsm.eni_ip} for hsm in deleted],
@@ -136,4 +139,5 @@ def _make_environment(given: t.Mapping[str, t.Any]) -> Environment:
             "environments",
             f"idle_after of {given['env']}: {given['idle_after']} is no duration. Set it to more than 0 seconds.",
         )
-    return Environment(given["env"], given["cluster_id"], given["idle_after"], given["protected"])
+    kept = ("cluster_id", "idle_after", "protected", "prepared", "unused_since")
+    return Environment(given["env"], **{name: given[name] for name in kept})

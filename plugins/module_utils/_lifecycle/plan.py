@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
 
 DELETE = "delete"
 START_CLOCK = "start_clock"
+DUE = "due"
 KEEP = "keep"
 NOTHING = "nothing"
 
@@ -32,12 +33,16 @@ class Environment:
         name: Its name in the activity store.
         idle_after: Seconds without use before its HSMs may go.
         protected: Its HSMs are never deleted.
+        prepared: What has to be done before they are deleted is done; else it is only told that they are due.
+        unused_since: They are deleted only if the last use was before that, in unix seconds of the activity store's clock.
     """
 
     name: str
     cluster_id: str
     idle_after: float
     protected: bool = False
+    prepared: bool = True
+    unused_since: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Decision:
     """What becomes of one environment.
 
     Attributes:
-        action: DELETE, START_CLOCK (there is an HSM and no record: the time begins to count), KEEP, or NOTHING to keep.
+        action: DELETE, DUE (they may go, when what comes before that is done), START_CLOCK (there is an HSM and no record: the
+            time begins to count), KEEP, or NOTHING to keep.
         reason: Why, in words.
         hsms: The HSMs that it is about.
         idle_seconds: For how long nobody has used it, where that is known.
@@ -87,12 +93,15 @@ def decide(
     if judgement.status != "idle" or obstacle:
         reason = judgement.reason if judgement.status != "idle" else obstacle
         return Decision(KEEP, reason, hsms, judgement.idle_seconds)
-    return Decision(DELETE, judgement.reason, hsms, judgement.idle_seconds)
+    if environment.unused_since is not None and (judgement.last_access or 0) > environment.unused_since:
+        used = "it was used after the look that its deletion was prepared for"
+        return Decision(KEEP, f"{judgement.reason}; {used}", hsms, judgement.idle_seconds)
+    return Decision(DELETE if environment.prepared else DUE, judgement.reason, hsms, judgement.idle_seconds)
 
 
 def limit(decisions: t.Mapping[str, Decision], most: int) -> dict[str, Decision]:
     """Let no more than so many environments lose their HSMs: those first that have been idle for longest."""
-    doomed = [name for name, decision in decisions.items() if decision.action == DELETE]
+    doomed = [name for name, decision in decisions.items() if decision.action in (DELETE, DUE)]
     doomed.sort(key=lambda name: (-(decisions[name].idle_seconds or 0), name))
     spared = set(doomed[most:])
     return {

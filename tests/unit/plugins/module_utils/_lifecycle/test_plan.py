@@ -13,6 +13,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.marks im
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.resources import Cluster, Hsm
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle.plan import (
     DELETE,
+    DUE,
     KEEP,
     NOTHING,
     START_CLOCK,
@@ -87,6 +88,21 @@ def test_what_is_protected_stays(snapshot):
     assert decide(ENVIRONMENT, snapshot, CLUSTER, (), NOW, protected_by_tag=True).reason == "protected"
 
 
+def test_what_is_not_prepared_is_due():
+    decision = decide(dataclasses.replace(ENVIRONMENT, prepared=False), IDLE, CLUSTER, (), NOW)
+
+    assert (decision.action, decision.hsms) == (DUE, (HSM,))
+
+
+@pytest.mark.parametrize(("since", "action"), [(NOW - 3601, KEEP), (NOW - 3600, DELETE), (NOW, DELETE)])
+def test_what_was_used_since_the_preparation_stays(since, action):
+    """The last use was an hour ago."""
+    decision = decide(dataclasses.replace(ENVIRONMENT, unused_since=since), IDLE, CLUSTER, (), NOW)
+
+    assert decision.action == action
+    assert ("used after the look" in decision.reason) == (action == KEEP)
+
+
 STATES = ["CREATE_IN_PROGRESS", "ACTIVE", "DEGRADED", "DELETE_IN_PROGRESS", "DELETED", "OTHER"]
 snapshots = st.builds(
     Snapshot,
@@ -138,13 +154,14 @@ def test_only_what_is_known_to_be_idle_is_deleted(snapshot, cluster, found, prot
 @given(
     idle=st.dictionaries(st.text("abcdef", min_size=1), st.none() | st.floats(0, 1e6), max_size=12),
     most=st.integers(0, 12),
+    action=st.sampled_from([DELETE, DUE]),
 )
-def test_no_more_than_allowed_go_and_those_idle_for_longest_first(idle, most):
-    decisions = {name: Decision(DELETE, "idle", (HSM,), seconds) for name, seconds in idle.items()}
+def test_no_more_than_allowed_go_and_those_idle_for_longest_first(idle, most, action):
+    decisions = {name: Decision(action, "idle", (HSM,), seconds) for name, seconds in idle.items()}
     decisions["other"] = Decision(KEEP, "held")
     limited = limit(decisions, most)
 
-    gone = [name for name, decision in limited.items() if decision.action == DELETE]
+    gone = [name for name, decision in limited.items() if decision.action == action]
     assert len(gone) == min(most, len(idle))
     assert limited["other"] == decisions["other"]
     spared = [idle[name] or 0 for name in idle if name not in gone]
