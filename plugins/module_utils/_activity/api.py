@@ -20,6 +20,10 @@ if t.TYPE_CHECKING:
     from .endpoint import Endpoint
 
 
+# What the scripts of the steps take, in their order.
+_KEYS = ("last_access", "holds", "claim", "fence")
+
+
 class UnconfirmedError(ActivityError):
     """A step was taken, but too few replicas confirm it, so that it can be lost."""
 
@@ -127,9 +131,10 @@ class ActivityStore:
         answers = self._take(script, environments, *arguments, confirm=confirm)
         for name, answer in zip(environments, answers, strict=True):
             if not answer.granted:
+                key = locate(self._endpoint, name, "holds")[0]
                 raise ActivityError(
-                    f"env: {_keys(name)[1]} in Redis at {self._endpoint.name} is not the sorted set of holds. See what "
-                    "wrote it, and delete it if nobody needs it."
+                    f"env: {key} in Redis at {self._endpoint.name} is not the sorted set of holds. See what wrote it, and "
+                    "delete it if nobody needs it."
                 )
         return answers
 
@@ -147,12 +152,7 @@ class ActivityStore:
         return self._run(script, [self._call(name, *arguments) for name in environments], confirm)
 
     def _call(self, environment: str, *arguments: t.Any) -> Call:
-        if self._endpoint.kind == "cluster" and not has_hash_tag(environment):
-            raise ActivityError(
-                f"env: a Redis Cluster keeps all keys of an environment together only where its name has braces: write "
-                f"{{{environment}}} instead of {environment}, wherever this environment is named."
-            )
-        return Call(_keys(environment), (self._mode, *arguments))
+        return Call(locate(self._endpoint, environment, *_KEYS), (self._mode, *arguments))
 
     def _run(self, script: str, calls: t.Sequence[Call], confirm: bool) -> list[Answer]:
         limits = self._limits
@@ -168,5 +168,20 @@ class ActivityStore:
         return answers
 
 
-def _keys(environment: str) -> tuple[str, ...]:
-    return tuple(f"hsm:{environment}:{key}" for key in ("last_access", "holds", "claim", "fence"))
+def locate(endpoint: Endpoint, environment: str, *names: str) -> tuple[str, ...]:
+    """Return the keys under which a Redis has what is kept of an environment.
+
+    Args:
+        endpoint: The server.
+        environment: The name of the environment.
+        names: What is wanted, such as "last_access".
+
+    Raises:
+        ActivityError: The server is a Cluster, and would have them in several places.
+    """
+    if endpoint.kind == "cluster" and not has_hash_tag(environment):
+        raise ActivityError(
+            f"env: a Redis Cluster keeps all keys of an environment together only where its name has braces: write "
+            f"{{{environment}}} instead of {environment}, wherever this environment is named."
+        )
+    return tuple(f"hsm:{environment}:{name}" for name in names)

@@ -40,7 +40,7 @@ def open_store(params: _Params, environ: t.Mapping[str, str], dry: bool = False)
     Raises:
         ActivityError: It is not configured, or not so that it can be used.
     """
-    return ActivityStore(find_endpoint(params, environ), _limits(params), dry)
+    return ActivityStore(find_endpoint(params, environ), make_limits(params), dry)
 
 
 def run_action(params: _Params, check_mode: bool, environ: t.Mapping[str, str]) -> dict[str, t.Any]:
@@ -125,12 +125,17 @@ def _check_parameters(params: _Params) -> None:
         if problem:
             raise ActivityError(f"{parameter}: {problem}.")
     _check_durations(params, _DURATIONS)
-    _limits(params)
+    make_limits(params)
     if params["action"] in _OF_A_CLAIM and len(set(params["env"])) != 1:
         raise ActivityError(f"env: {params['action']} is for one environment at a time. Name one.")
 
 
-def _limits(params: _Params) -> Limits:
+def make_limits(params: _Params) -> Limits:
+    """Return how long to wait for Redis, as the parameters of redis_argument_spec say.
+
+    Raises:
+        ActivityError: One is no duration, or less than 0.
+    """
     _check_durations(params, ("redis_timeout", "redis_replica_timeout"))
     for name in ("redis_min_replicas", "redis_retry_for"):
         if (params[name] or 0) < 0:
