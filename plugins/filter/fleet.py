@@ -12,6 +12,9 @@ description:
   - Make of the hosts of a play, each one an environment, the list that O(hsmops.cloudhsm.hsm_reap#module:environments) takes.
   - Each environment is described by the variables C(hsm_cluster_id), C(hsm_env), C(hsm_region), C(hsm_idle_after),
     C(hsm_protected) and C(hsm_aws) of its host.
+  - Where C(hsm_key_backup_required), C(hsm_backup_never_expires) or C(hsm_backup_copy_to) is set, or C(hsm_key_stores) is
+    V(disconnect), the environment is not C(prepared) - it is told when its HSMs may go, and the entry point
+    C(backup_then_delete) of the role does what is to be done, and deletes them.
   - All of them have one activity store. Whatever else the task takes, such as C(hsm_settle), it takes from the first host.
 positional: hostvars
 options:
@@ -55,6 +58,7 @@ _OPTIONS: dict[str, tuple[str, t.Callable[[t.Any], t.Any], str]] = {
     "hsm_protected": ("protected", check_type_bool, "true or false"),
     "hsm_aws": ("aws", check_type_dict, "a dictionary"),
 }
+_KEY_STORES = ("refuse", "disconnect", "ignore")
 # All environments of a task have one activity store. (Its password may be looked up somewhere, which is done once.)
 _STORE = ("hsm_redis_url", "hsm_redis_username")
 
@@ -87,7 +91,14 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
                 # Not what was found: it may hold a secret key.
                 raise AnsibleFilterError(f"{name}: that of {host} is not {wanted}.") from error
             given[option] = known[name]
-        environments.append({"env": known.get("hsm_env", host), "cluster_id": known["hsm_cluster_id"], **given})
+        environments.append(
+            {
+                "env": known.get("hsm_env", host),
+                "cluster_id": known["hsm_cluster_id"],
+                **given,
+                **_preparation(host, known),
+            }
+        )
     for name, values in stores.items():
         if len(values) > 1:
             raise AnsibleFilterError(
@@ -95,6 +106,27 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
                 "activity store."
             )
     return environments
+
+
+def _preparation(host: str, known: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Say what has to be done before the HSMs of a host may go."""
+    key_stores = known.get("hsm_key_stores") or "refuse"
+    if key_stores not in _KEY_STORES:
+        raise AnsibleFilterError(
+            f"hsm_key_stores: that of {host} is {key_stores!r}. Set it to one of {', '.join(_KEY_STORES)}."
+        )
+    try:
+        backed_up = check_type_bool(known.get("hsm_key_backup_required") or False)
+    except TypeError as error:
+        raise AnsibleFilterError(f"hsm_key_backup_required: that of {host} is not true or false.") from error
+    found: dict[str, t.Any] = {} if key_stores == "refuse" else {"key_stores": "ignore"}
+    wanted = (
+        backed_up,
+        key_stores == "disconnect",
+        known.get("hsm_backup_never_expires"),
+        known.get("hsm_backup_copy_to"),
+    )
+    return {**found, "prepared": False} if any(wanted) else found
 
 
 class FilterModule:

@@ -109,6 +109,19 @@ options:
       - Only with O(state=absent).
     type: list
     elements: str
+  key_stores:
+    description:
+      - What to do where AWS KMS has a custom key store on the cluster whose last HSM is to be deleted. KMS does not show that it
+        has gone, and every use of its keys fails.
+      - V(refuse) fails, until the key store is disconnected (M(hsmops.cloudhsm.cloudhsm_key_store)).
+      - V(ignore) does not ask KMS.
+      - Only with O(state=absent).
+    type: str
+    choices:
+      - refuse
+      - ignore
+    default: refuse
+    version_added: 0.3.0
   force:
     description:
       - Delete the last HSM of a cluster that is not known to have been activated. AWS makes no backup of it, so that
@@ -137,6 +150,27 @@ options:
       - File on the host that runs the module, to which a line is appended for every look while waiting.
       - With a local connection it is set by itself, and the run shows the lines.
     type: path
+  saved_placements:
+    description:
+      - Create missing HSMs where those of the environment were that M(hsmops.cloudhsm.hsm_reap) deleted, in the same zone and at
+        the same address. Nothing is asked where none is missing. O(ip_conflict) says what to do when an address stays taken.
+      - Only with O(state=present), and without O(placements).
+    type: dict
+    version_added: 0.3.0
+    suboptions:
+      store:
+        description:
+          - Where they are kept - V(redis) is that of O(activity), under O(activity.env); V(dynamodb) is
+            O(saved_placements.table).
+        type: str
+        required: true
+        choices:
+          - redis
+          - dynamodb
+      table:
+        description:
+          - Name of the DynamoDB table, as O(hsmops.cloudhsm.hsm_placement#module:table).
+        type: str
   activity:
     description:
       - Say that an environment is in use, in the activity store of M(hsmops.cloudhsm.hsm_activity) - before AWS is asked, at
@@ -262,7 +296,7 @@ notes:
   - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:CreateHsm), C(cloudhsm:DeleteHsm) and
     C(cloudhsm:DescribeBackups), those in EC2 that AWS documents for C(CreateHsm) and C(DeleteHsm), and
     C(ec2:DescribeSubnets) for O(placements) with addresses; with O(activity) also C(cloudhsm:TagResource) and
-    C(cloudhsm:UntagResource).
+    C(cloudhsm:UntagResource); to delete the last HSM also C(kms:DescribeCustomKeyStores), unless O(key_stores=ignore).
 seealso:
   - module: hsmops.cloudhsm.cloudhsm_cluster_info
   - module: hsmops.cloudhsm.hsm_activity
@@ -432,6 +466,7 @@ summary:
   sample: "1 HSM: hsm-abcdefghijk ACTIVE in eu-west-1a at 192.0.2.10; created 1, in 10 min 12 s"
 """
 
+import os
 from functools import partial
 
 # Not AnsibleAWSModule.warn: that passes warnings to exit_json as well, which ansible-core deprecates.
@@ -440,7 +475,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.exceptions import Ansib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.argument_spec import heartbeat_argument_spec
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api, key_stores
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.apply import converge
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.common import error_result
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.creation import Creator
@@ -449,23 +484,50 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.paramete
     hsm_argument_spec,
     make_wish,
 )
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError, make_plan
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.planner import Planner
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress import ProgressFile
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.results import outcome_diff, outcome_result
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.view import ClusterView, Outcome
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait, WaitError
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle.ensuring import make_guard
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._placements.plan import (
+    Owner,
+    PlacementError,
+    PlacementStore,
+    Record,
+)
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._placements.saved import (
+    open_saved,
+    saved_placements_argument_spec,
+)
+
+
+def _find_key_stores(module: AnsibleAWSModule, cluster_id: str) -> list:
+    if module.params["key_stores"] == "ignore":
+        return []
+    return key_stores.of_cluster(api.make_client(module, "kms"), cluster_id)
+
+
+def _load_placements(params: dict, saved: PlacementStore | None) -> Record:
+    return saved.load(Owner((params["activity"] or {}).get("env", ""), params["cluster_id"])) if saved else ()
 
 
 def main() -> None:
-    module = AnsibleAWSModule(argument_spec=hsm_argument_spec(heartbeat_argument_spec()), supports_check_mode=True)
+    spec = hsm_argument_spec(heartbeat_argument_spec(), saved_placements_argument_spec())
+    module = AnsibleAWSModule(argument_spec=spec, supports_check_mode=True)
     params = module.params
     observers: list = [ProgressFile(params["progress_path"]).write]
     wait = Wait(params["wait_timeout"], params["wait_delay"], observers)
     outcome = Outcome()
     failure: dict = {}
     try:
-        wish = make_wish(params)
+        saved = open_saved(
+            params["saved_placements"], params["activity"], os.environ, partial(api.make_client, module, "dynamodb")
+        )
+        planner = Planner(
+            make_wish(params), partial(_find_key_stores, module), partial(_load_placements, params, saved)
+        )
         view = ClusterView(api.client(module), params["cluster_id"], outcome)
         guard = make_guard(params, view, wait, observers)
         creator = Creator(
@@ -476,8 +538,8 @@ def main() -> None:
             wait,
             guard,
         )
-        converge(view, partial(make_plan, wish), creator, guard, wait, params["wait"], module.check_mode)
-    except (ActivityError, PlanError, WaitError) as error:
+        converge(view, planner, creator, guard, wait, params["wait"], module.check_mode)
+    except (ActivityError, PlacementError, PlanError, WaitError) as error:
         failure = {"msg": str(error)}
     except AnsibleAWSError as error:
         failure = {"msg": str(error), "error": error_result(error)}

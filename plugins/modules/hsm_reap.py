@@ -79,6 +79,18 @@ options:
             description:
               - Session token.
             type: str
+      key_stores:
+        description:
+          - What to do where AWS KMS has a custom key store on the cluster. KMS does not show that the last HSM has gone, and
+            every use of its keys fails.
+          - V(refuse) keeps the HSMs, until the key store is disconnected (M(hsmops.cloudhsm.cloudhsm_key_store)).
+          - V(ignore) does not ask KMS.
+        type: str
+        choices:
+          - refuse
+          - ignore
+        default: refuse
+        version_added: 0.3.0
       prepared:
         description:
           - Whether everything is done that has to be done before a deletion, such as a backup of keys.
@@ -108,6 +120,26 @@ options:
       - How many seconds a record lives that is written because there was none.
     type: int
     default: 7200
+  saved_placements:
+    description:
+      - Save before a deletion where the HSMs are, so that O(hsmops.cloudhsm.cloudhsm_hsm#module:saved_placements) brings them
+        back there. Where that fails, nothing is deleted.
+    type: dict
+    version_added: 0.3.0
+    suboptions:
+      store:
+        description:
+          - Where they are kept - V(redis) is the activity store, and V(dynamodb) is O(saved_placements.table).
+        type: str
+        required: true
+        choices:
+          - redis
+          - dynamodb
+      table:
+        description:
+          - Name of the DynamoDB table, as O(hsmops.cloudhsm.hsm_placement#module:table), in the account and region of the
+            cluster.
+        type: str
   settle:
     description:
       - How many seconds to wait between the announcement of a deletion and the decision, so that everybody can read it. AWS
@@ -151,7 +183,8 @@ notes:
   - An environment that fails does not stop the others. The task fails at the end, with the report of all.
   - Where Redis does not answer, nothing is deleted, and the task fails.
   - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:DescribeBackups), C(cloudhsm:DeleteHsm),
-    C(cloudhsm:TagResource), C(cloudhsm:UntagResource) and C(ec2:DeleteNetworkInterface).
+    C(cloudhsm:TagResource), C(cloudhsm:UntagResource), C(ec2:DeleteNetworkInterface), and C(kms:DescribeCustomKeyStores) unless
+    O(environments[].key_stores=ignore).
 seealso:
   - module: hsmops.cloudhsm.hsm_activity
   - module: hsmops.cloudhsm.cloudhsm_hsm
@@ -176,6 +209,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+due:
+  description: The names of those environments whose HSMs may go when what has to be done before is done.
+  returned: when the activity store answered
+  type: list
+  elements: str
+  sample: []
 environments:
   description: What became of each environment. Those of one account and region stand together, else in the order of
     O(environments).
@@ -261,7 +300,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.exceptions import Ansib
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.apply import open_store
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.endpoint import ActivityError
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import api, key_stores
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.progress import ProgressFile
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import Wait
@@ -271,6 +310,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle.paramet
     reap_argument_spec,
     report_result,
 )
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._placements.saved import open_saved
 
 
 def main() -> None:
@@ -289,6 +329,15 @@ def main() -> None:
             settle=params["settle"],
             record_ttl=params["record_ttl"],
             most=params["max_deletions"],
+            open_placements=lambda place: open_saved(
+                params["saved_placements"],
+                params,
+                os.environ,
+                lambda: api.make_client(module, "dynamodb", region=place.region, **dict(place.connection)),
+            ),
+            find_key_stores=lambda place, cluster_id: key_stores.of_cluster(
+                api.make_client(module, "kms", region=place.region, **dict(place.connection)), cluster_id
+            ),
         )
         reports = reap(fleet, module.check_mode)
     except (ActivityError, PlanError, AnsibleAWSError) as error:
@@ -300,15 +349,19 @@ def main() -> None:
     environments = [report_result(report) for report in reports]
     lines = [f"{found['env']}: {found['status']}: {found['reason']}" for found in environments]
     failed = [found["env"] for found in environments if found["status"] == "failed"]
+    result = {
+        "due": [found["env"] for found in environments if found["status"] == "due"],
+        "environments": environments,
+        "report": lines,
+    }
     changed = any(found["deleted"] or found["status"] == "would_delete" for found in environments)
     if failed:
         module.fail_json(
             msg=f"{len(failed)} of {len(environments)} environments failed: {', '.join(failed)}. The report says why.",
             changed=changed,
-            environments=environments,
-            report=lines,
+            **result,
         )
-    module.exit_json(changed=changed, environments=environments, report=lines)
+    module.exit_json(changed=changed, **result)
 
 
 if __name__ == "__main__":

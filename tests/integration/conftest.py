@@ -12,6 +12,7 @@ import typing as t
 
 import botocore.auth
 import botocore.endpoint
+import botocore.loaders
 import pytest
 import redis
 from ansible_collections.amazon.aws.plugins.module_utils import cloud
@@ -31,6 +32,21 @@ def _no_configuration() -> t.Iterator[None]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_models_read_once() -> t.Iterator[None]:
+    """Each module makes clients of its own, and botocore reads the same megabytes of JSON for each."""
+    read, kept = botocore.loaders.JSONFileLoader.load_file, {}
+
+    def load(loader: botocore.loaders.JSONFileLoader, path: str) -> t.Any:
+        if path not in kept:
+            kept[path] = read(loader, path)
+        return kept[path]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.loaders.JSONFileLoader, "load_file", load)
         yield
 
 

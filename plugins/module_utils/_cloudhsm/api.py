@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 def client(module: AnsibleAWSModule, **connection: t.Any) -> t.Any:
-    """Return the client for every call but CreateHsm.
+    """Return the client for every call of CloudHSM but CreateHsm.
 
     Args:
         module: The module.
@@ -36,13 +36,19 @@ def client(module: AnsibleAWSModule, **connection: t.Any) -> t.Any:
     Raises:
         AnsibleCloudHSMError: No region is configured, or the client cannot be made.
     """
+    return make_client(module, "cloudhsmv2", **connection)
+
+
+def make_client(module: AnsibleAWSModule, service: str, **connection: t.Any) -> t.Any:
+    """Return the client of a service, likewise."""
     if not (connection.get("region") or module.region):
         raise AnsibleCloudHSMError(
             message="region: none is configured. Set region, AWS_REGION, or a region in the AWS profile"
         )
     region, endpoint, own = get_aws_connection_info(module)
     wanted = {"region": region, "endpoint": endpoint, **own, **connection}
-    return boto3_conn(_Raising(), conn_type="client", resource="cloudhsmv2", **wanted)
+    # amazon.aws calls two methods of the module that it is given, and no other.
+    return boto3_conn(t.cast("AnsibleAWSModule", _Raising()), conn_type="client", resource=service, **wanted)
 
 
 class _Raising:

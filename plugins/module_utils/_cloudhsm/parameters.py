@@ -30,11 +30,12 @@ def cluster_info_argument_spec() -> dict[str, t.Any]:
     }
 
 
-def hsm_argument_spec(activity: dict[str, t.Any]) -> dict[str, t.Any]:
+def hsm_argument_spec(activity: dict[str, t.Any], saved_placements: dict[str, t.Any]) -> dict[str, t.Any]:
     """Return the parameters of cloudhsm_hsm.
 
     Args:
         activity: The parameters that name an environment and its activity store.
+        saved_placements: The option that names a store of placements.
     """
     placement = {"availability_zone": {"type": "str", "required": True}, "ip_address": {"type": "str"}}
     return {
@@ -44,11 +45,13 @@ def hsm_argument_spec(activity: dict[str, t.Any]) -> dict[str, t.Any]:
         "exact": {"type": "bool", "default": False},
         "availability_zones": {"type": "list", "elements": "str"},
         "placements": {"type": "list", "elements": "dict", "options": placement},
+        "saved_placements": saved_placements,
         "ip_conflict": {"type": "str", "choices": ["fail", "any"], "default": "fail"},
         "ip_conflict_timeout": {"type": "int", "default": 300},
         "az_fallback": {"type": "bool", "default": False},
         "replace_degraded": {"type": "bool", "default": False},
         "hsm_ids": {"type": "list", "elements": "str"},
+        "key_stores": {"type": "str", "choices": ["refuse", "ignore"], "default": "refuse"},
         "force": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "wait_timeout": {"type": "int", "default": 3600},
@@ -102,7 +105,7 @@ def create_options(params: t.Mapping[str, t.Any]) -> CreateOptions:
 
 
 def _make_absent(params: t.Mapping[str, t.Any]) -> Absent:
-    for parameter in ("count", "placements", "availability_zones", "activity"):
+    for parameter in ("count", "placements", "saved_placements", "availability_zones", "activity"):
         if params[parameter] is not None:
             raise PlanError(
                 parameter,

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import typing as t
 from dataclasses import dataclass, field
 
@@ -15,24 +16,29 @@ from ansible_collections.amazon.aws.plugins.module_utils.exceptions import Ansib
 
 from .._activity.endpoint import ActivityError
 from .._cloudhsm import api
+from .._cloudhsm.key_stores_plan import refusal
 from .._cloudhsm.marks import PROTECTED_TAG
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import to_cluster
 from .._cloudhsm.view import ClusterView, Outcome
 from .._cloudhsm.waiters import WaitError
+from .._placements.plan import Owner, PlacementError
+from .._placements.saved import record_of
 from .marking import take_off
 from .plan import DELETE, DUE, KEEP, NOTHING, START_CLOCK, Decision, Environment, decide, limit
 from .reaping import Reaper
 
 if t.TYPE_CHECKING:
     from .._activity.api import ActivityStore
-    from .._cloudhsm.resources import Hsm
+    from .._cloudhsm.key_stores_plan import KeyStore
+    from .._cloudhsm.resources import Cluster, Hsm
     from .._cloudhsm.waiters import Wait
+    from .._placements.plan import PlacementStore
     from .parameters import Place
 
 # What becomes of an environment, as a report has it.
 STATUSES = {DELETE: "deleted", DUE: "due", START_CLOCK: "unknown", KEEP: "kept", NOTHING: "no_hsm"}
-FAILURES = (ActivityError, AnsibleAWSError, PlanError, WaitError)
+FAILURES = (ActivityError, AnsibleAWSError, PlacementError, PlanError, WaitError)
 
 
 @dataclass
@@ -69,6 +75,8 @@ class Fleet:
         settle: Seconds after which everybody is shown a tag that was written.
         record_ttl: How many seconds a record lives that is started.
         most: How many environments may lose their HSMs in this run.
+        open_placements: Opens the store of placements for an account and region; None: they are not saved.
+        find_key_stores: Finds KMS's custom key stores on a cluster of an account and region.
     """
 
     environments: t.Mapping[Place, t.Sequence[Environment]]
@@ -78,6 +86,8 @@ class Fleet:
     settle: float
     record_ttl: int
     most: int
+    open_placements: t.Callable[[Place], PlacementStore | None] = lambda _place: None
+    find_key_stores: t.Callable[[Place, str], t.Sequence[KeyStore]] = lambda _place, _cluster_id: ()
 
 
 class _Found(t.NamedTuple):
@@ -113,6 +123,7 @@ def reap(fleet: Fleet, check_mode: bool) -> list[Report]:
             reports |= {member.name: Report(member, "failed", str(error)) for member in members}
     decisions = limit({name: entry.decision for name, entry in found.items()}, fleet.most)
     found = {name: entry._replace(decision=decisions[name]) for name, entry in found.items()}
+    found = _spare_key_stores(fleet, found, reports)
     for name, entry in found.items():
         decision = entry.decision
         reports[name] = Report(
@@ -156,6 +167,23 @@ def _look(
     return found
 
 
+def _spare_key_stores(fleet: Fleet, found: t.Mapping[str, _Found], reports: dict[str, Report]) -> dict[str, _Found]:
+    """Keep the HSMs that a custom key store of KMS needs. Asked only of those that are about to go."""
+    spared = {}
+    for name, entry in found.items():
+        decision = entry.decision
+        if decision.action in (DELETE, DUE) and entry.environment.key_stores == "refuse":
+            try:
+                reason = refusal(fleet.find_key_stores(entry.place, entry.environment.cluster_id))
+            except AnsibleAWSError as error:
+                reports[name] = Report(entry.environment, "failed", str(error), decision.hsms, decision.idle_seconds)
+                continue
+            if reason:
+                decision = dataclasses.replace(decision, action=KEEP, reason=reason)
+        spared[name] = entry._replace(decision=decision)
+    return spared
+
+
 def _start_clocks(fleet: Fleet, found: t.Mapping[str, _Found], reports: t.Mapping[str, Report]) -> None:
     """Begin to count for HSMs of which nothing is known: what is unknown is never idle, and need not stay unknown."""
     names = [name for name, entry in found.items() if entry.decision.action == START_CLOCK]
@@ -175,26 +203,32 @@ def _take_off_void_marks(found: t.Mapping[str, _Found]) -> None:
 
 def _delete(fleet: Fleet, doomed: t.Sequence[_Found], reports: t.Mapping[str, Report]) -> None:
     """Delete in all environments at once: each one waits for minutes, and none for another."""
-    ready = []
+    ready: list[tuple[_Found, t.Callable[[Cluster], None]]] = []
     # Each has a client of its own, which signs for its own deadline; boto3 does not make clients in threads.
     for entry in doomed:
         try:
             entry.view.client = fleet.make_client(entry.place)
-            ready.append(entry)
-        except AnsibleAWSError as error:
+            ready.append((entry, _make_remember(fleet, entry)))
+        except FAILURES as error:
             report = reports[entry.environment.name]
             report.status, report.reason = "failed", str(error)
     if not ready:
         return
     with concurrent.futures.ThreadPoolExecutor(max_workers=len(ready)) as pool:
-        for entry in ready:
-            pool.submit(_delete_one, fleet, entry, reports[entry.environment.name])
+        for entry, remember in ready:
+            pool.submit(_delete_one, fleet, entry, reports[entry.environment.name], remember)
 
 
-def _delete_one(fleet: Fleet, entry: _Found, report: Report) -> None:
+def _make_remember(fleet: Fleet, entry: _Found) -> t.Callable[[Cluster], None]:
+    environment, store = entry.environment, fleet.open_placements(entry.place)
+    owner = Owner(environment.name, environment.cluster_id)
+    return lambda cluster: store.replace(owner, record_of(cluster)) if store else None
+
+
+def _delete_one(fleet: Fleet, entry: _Found, report: Report, remember: t.Callable[[Cluster], None]) -> None:
     environment = entry.environment
     try:
-        reaper = Reaper(entry.view, fleet.store, environment, fleet.make_wait(environment), fleet.settle)
+        reaper = Reaper(entry.view, fleet.store, environment, fleet.make_wait(environment), fleet.settle, remember)
         if spared := reaper.reap(entry.decision.hsms):
             report.status, report.reason = "kept", spared.reason
     except FAILURES as error:

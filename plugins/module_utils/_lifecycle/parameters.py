@@ -15,6 +15,7 @@ from .._activity.plan import check_environment
 from .._cloudhsm.parameters import check_cluster_id
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import hsm_result, resource_result
+from .._placements.saved import saved_placements_argument_spec
 from .plan import Environment
 
 if t.TYPE_CHECKING:
@@ -45,6 +46,7 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "region": {"type": "str"},
         "idle_after": {"type": "int", "default": IDLE_AFTER},
         "protected": {"type": "bool", "default": False},
+        "key_stores": {"type": "str", "choices": ["refuse", "ignore"], "default": "refuse"},
         "prepared": {"type": "bool", "default": True},
         "unused_since": {"type": "float"},
         "aws": {"type": "dict", "options": connection},
@@ -53,6 +55,7 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "environments": {"type": "list", "elements": "dict", "required": True, "options": environment},
         "max_deletions": {"type": "int", "default": 5},
         "record_ttl": {"type": "int", "default": RECORD_TTL},
+        "saved_placements": saved_placements_argument_spec(),
         "settle": {"type": "float", "default": SETTLE},
         "wait_timeout": {"type": "int", "default": 3600},
         "wait_delay": {"type": "float", "default": 30},
@@ -139,5 +142,5 @@ def _make_environment(given: t.Mapping[str, t.Any]) -> Environment:
             "environments",
             f"idle_after of {given['env']}: {given['idle_after']} is no duration. Set it to more than 0 seconds.",
         )
-    kept = ("cluster_id", "idle_after", "protected", "prepared", "unused_since")
+    kept = ("cluster_id", "idle_after", "protected", "key_stores", "prepared", "unused_since")
     return Environment(given["env"], **{name: given[name] for name in kept})

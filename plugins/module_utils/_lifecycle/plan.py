@@ -33,6 +33,7 @@ class Environment:
         name: Its name in the activity store.
         idle_after: Seconds without use before its HSMs may go.
         protected: Its HSMs are never deleted.
+        key_stores: "refuse": its HSMs stay while KMS has a key store on the cluster that needs them; "ignore": KMS is not asked.
         prepared: What has to be done before they are deleted is done; else it is only told that they are due.
         unused_since: They are deleted only if the last use was before that, in unix seconds of the activity store's clock.
     """
@@ -41,6 +42,7 @@ class Environment:
     cluster_id: str
     idle_after: float
     protected: bool = False
+    key_stores: str = "refuse"
     prepared: bool = True
     unused_since: float | None = None
 

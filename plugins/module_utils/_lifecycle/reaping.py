@@ -33,7 +33,7 @@ from .marking import take_off
 
 if t.TYPE_CHECKING:
     from .._activity.api import ActivityStore
-    from .._cloudhsm.resources import Hsm
+    from .._cloudhsm.resources import Cluster, Hsm
     from .._cloudhsm.view import ClusterView
     from .._cloudhsm.waiters import Wait
     from .plan import Environment
@@ -68,16 +68,24 @@ class Reaper:
         environment: The environment.
         wait: The bound of the run.
         settle: Seconds after which everybody is shown a tag that was written.
+        remember: Saves where the HSMs of the cluster are, so that they come back there.
     """
 
     def __init__(
-        self, view: ClusterView, store: ActivityStore, environment: Environment, wait: Wait, settle: float
+        self,
+        view: ClusterView,
+        store: ActivityStore,
+        environment: Environment,
+        wait: Wait,
+        settle: float,
+        remember: t.Callable[[Cluster], None],
     ) -> None:
         self._view = view
         self._store = store
         self._environment = environment
         self._wait = wait
         self._settle = settle
+        self._remember = remember
         self._token = secrets.token_hex(8)
         self._deadline = -math.inf
         self._signing = SigningDeadline(view.client, "DeleteHsm", lambda: self._deadline)
@@ -91,6 +99,7 @@ class Reaper:
         Raises:
             ActivityError: Redis did not answer.
             AnsibleCloudHSMError: A call to AWS failed, or AWS has replaced an HSM.
+            PlacementError: It could not be saved where the HSMs are.
             PlanError: There is no room for the marks.
             WaitError: It did not come in time.
         """
@@ -103,6 +112,7 @@ class Reaper:
         try:
             if changed := self._what_changed(ids):
                 return Spared(changed)
+            self._remember(self._view.cluster)
             self._mark(ids)
             self._wait.pause(self._settle)
             commit = self._store.commit([name], self._token, COMMITTED_SECONDS)[0]
