@@ -228,7 +228,7 @@ def main() -> None:
         wish = make_backup_wish(params, module.region)
         keeper = BackupKeeper(
             lambda region: api.client(module, **({"region": region} if region else {})),
-            partial(api.copying_client, module),
+            partial(api.unrepeated_client, module),
             wait if params["wait"] else None,
             outcome,
         )

@@ -159,7 +159,7 @@ def _moment(answer: dict[str, t.Any]) -> datetime.datetime:
     return email.utils.parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
-def copying_client(module: AnsibleAWSModule) -> t.Any:
-    """Return the client for CopyBackupToRegion, which botocore must not repeat by itself: each call makes another copy."""
+def unrepeated_client(module: AnsibleAWSModule) -> t.Any:
+    """Return the client for CreateCluster and CopyBackupToRegion, which botocore must not repeat: each call makes another one."""
     config = Config(**(module.params.get("aws_config") or {}))
     return module.client("cloudhsmv2", aws_config=config.merge(Config(retries={"total_max_attempts": 1})))

@@ -57,7 +57,7 @@ def restore(client: t.Any, backup_id: str) -> None:
 @CloudHSMErrorHandler.common_error_handler("copy {backup_id} to {region}")
 @CREATE_RETRY
 def copy(client: t.Any, backup_id: str, region: str) -> None:
-    """CopyBackupToRegion, with copying_client. Repeated only where AWS throttled it: each call makes another copy.
+    """CopyBackupToRegion, with unrepeated_client. Repeated only where AWS throttled it: each call makes another copy.
 
     Args:
         client: A client in the region of the backup.

@@ -56,7 +56,7 @@ class BackupKeeper:
 
     Args:
         make_client: Makes the client of a region; None: that of the task.
-        make_copying_client: Makes the client for CopyBackupToRegion.
+        make_unrepeated_client: Makes the client for CopyBackupToRegion.
         wait: The bound of the run; None: wait for nothing.
         outcome: What the run found and did.
     """
@@ -64,12 +64,12 @@ class BackupKeeper:
     def __init__(
         self,
         make_client: t.Callable[[str | None], t.Any],
-        make_copying_client: t.Callable[[], t.Any],
+        make_unrepeated_client: t.Callable[[], t.Any],
         wait: Wait | None,
         outcome: BackupOutcome,
     ) -> None:
         self._make_client = make_client
-        self._make_copying_client = make_copying_client
+        self._make_unrepeated_client = make_unrepeated_client
         self._wait = wait
         self._outcome = outcome
         self._clients: dict[str | None, t.Any] = {}
@@ -225,7 +225,7 @@ class BackupKeeper:
     ) -> dict[str, set[str]]:
         """Ask for copies. Returns, by region, the ids of those that were there before."""
         older: dict[str, set[str]] = {}
-        client = self._make_copying_client() if regions else None
+        client = self._make_unrepeated_client() if regions else None
         for region in regions:
             older[region] = {copy["BackupId"] for copy in copies[region]}
             try:

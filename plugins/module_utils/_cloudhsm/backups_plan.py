@@ -152,7 +152,7 @@ def plan_present(backup: _Backup, wish: Wish, copies: t.Mapping[str, t.Sequence[
             f"{backup['BackupId']} is DELETED, and AWS restores a backup only for 7 days after DeleteBackup. Choose "
             "another one, or set state=absent.",
         )
-    tag, untag = _tag_changes(backup["tags"], wish)
+    tag, untag = tag_changes(backup["tags"], wish)
     given = wish.never_expires
     return BackupPlan(
         restore=state == LEAVING,
@@ -163,7 +163,7 @@ def plan_present(backup: _Backup, wish: Wish, copies: t.Mapping[str, t.Sequence[
     )
 
 
-def _tag_changes(tags: t.Mapping[str, str], wish: Wish) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+def tag_changes(tags: t.Mapping[str, str], wish: Wish) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     if wish.tags is None:
         return (), ()
     tag = {key: value for key, value in wish.tags.items() if tags.get(key) != value}
