@@ -23,6 +23,8 @@ PURE = [
     "_cloudhsm/marks.py",
     "_cloudhsm/planner.py",
     "_cloudhsm/backups_plan.py",
+    "_cloudhsm/clusters_plan.py",
+    "_cloudhsm/clusters_states.py",
     "_cloudhsm/key_stores_plan.py",
     "_placements/plan.py",
     "_lifecycle/plan.py",
@@ -31,8 +33,13 @@ PURE = [
     "_activity/transformations.py",
     "_activity/failures.py",
     "_activity/url.py",
+    "_keys/plan.py",
+    "_keys/records.py",
+    "_keys/documents.py",
+    "_keys/errors.py",
+    "_keys/stores.py",
 ]
-OUTSIDE = {"ansible", "ansible_collections", "boto3", "botocore", "redis"}
+OUTSIDE = {"ansible", "ansible_collections", "boto3", "botocore", "cryptography", "pkcs11", "redis"}
 LIBRARIES_OF_API = {"boto3", "botocore", "redis"}
 
 

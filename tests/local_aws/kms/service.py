@@ -21,7 +21,7 @@ from werkzeug.wrappers import Request, Response
 
 from ..knobs import Knobs
 from ..validation import Model
-from . import guard, imports, key_stores, keys
+from . import asymmetric, guard, imports, key_stores, keys
 from .clusters import Clusters
 from .connections import connect_custom_key_store, disconnect_custom_key_store
 from .errors import KmsError, invalid
@@ -44,8 +44,9 @@ OPERATIONS: dict[str, Callable[[Context, dict[str, Any]], dict[str, Any]]] = {
 # Operations of moto whose effect we follow or whose answer we complete.
 FOLLOWED: dict[str, Callable[[Context, dict[str, Any], dict[str, Any]], None]] = {
     "CancelKeyDeletion": keys.deletion_cancelled,
-    "CreateKey": keys.key_created,
+    "CreateKey": asymmetric.key_created,
     "DescribeKey": keys.key_described,
+    "GetPublicKey": asymmetric.public_key_given,
     "ScheduleKeyDeletion": keys.deletion_scheduled,
 }
 
@@ -162,6 +163,8 @@ class Kms:
         if operation in OPERATIONS:
             return _json(OPERATIONS[operation](ctx, parameters))
         guard.check(ctx, operation, parameters)
+        if asymmetric.is_for_rsa(ctx, operation, parameters):
+            return _json(asymmetric.encrypt_or_decrypt(ctx, operation, parameters))
         if operation == "CreateKey":
             # moto leaves out what is not given; KMS has a default (documented).
             body = json.dumps({"KeyUsage": "ENCRYPT_DECRYPT"} | parameters).encode()

@@ -136,10 +136,15 @@ class Key:
 
 @dataclass
 class Store:
-    """Everything of one account in one Region; it can be pickled."""
+    """Everything of one account in one Region; it can be pickled.
+
+    Attributes:
+        rsa_keys: Private keys, PKCS #8 DER, of KMS's own RSA keys for encryption, by key id.
+    """
 
     key_stores: dict[str, KeyStore] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
+    rsa_keys: dict[str, bytes] = field(default_factory=dict)
     created: int = 0
 
 

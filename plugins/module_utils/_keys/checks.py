@@ -1,0 +1,142 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+# This module util is PRIVATE to the collection. It can have breaking changes at any time.
+
+"""Check values: what shows that two keys are the same, without showing anything of the key.
+
+CKA_CHECK_VALUE will not do: SoftHSM leaves it empty for a key that was unwrapped. A block of zeros under an AES key is what
+GCM and CMAC derive their secrets from, and an HMAC may be somebody's token; so only a hash of the answer leaves this file. For
+an asymmetric key it is the digest of its public half, and a signature proves that the private half belongs to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import typing as t
+from dataclasses import replace
+
+from .hsm import Hsm, HsmKey, RefusedError
+from .plan import LiveKey, Selection
+from .public_keys import fingerprint_of, proves
+from .records import KeyRecord
+
+_DOMAIN = b"hsmops.cloudhsm key check 1\n"
+_CHECK_BYTES = 16
+_METHODS = {"aes": "aes-ecb", "des3": "des3-ecb", "generic": "hmac-sha256"}
+# The flag without which a secret key does not answer.
+_ANSWERING = {"aes": "encrypt", "des3": "encrypt", "generic": "sign"}
+
+
+class Examiner:
+    """Finds check values of the keys on an HSM.
+
+    A key that may not answer itself is copied: wrapped under a key that this run makes for that, and unwrapped into a session
+    object that may.
+
+    Args:
+        hsm: The HSM.
+    """
+
+    def __init__(self, hsm: Hsm) -> None:
+        self._hsm = hsm
+        self._copying: t.Any = None
+
+    def examine(self, keys: t.Iterable[HsmKey], selection: Selection) -> list[LiveKey]:
+        """Return the keys, those that are selected with their check values, or with what hinders that."""
+        return [self._examined(key) if selection.matches(key.live.ref) else key.live for key in keys]
+
+    def _examined(self, key: HsmKey) -> LiveKey:
+        try:
+            return replace(key.live, check=self._check(key))
+        except RefusedError as error:
+            return replace(key.live, obstacle=key.live.obstacle or str(error))
+
+    def _check(self, key: HsmKey) -> str:
+        live = key.live
+        if live.key_type in _METHODS:
+            if _ANSWERING[live.key_type] in live.flags:
+                return check_of_secret(self._hsm, key.handle, live.key_type)
+            return self._of_copy(key, lambda copy: check_of_secret(self._hsm, copy, live.key_type))
+        if not live.public:
+            raise RefusedError("the HSM has no public half of it")
+        if live.ref.key_class == "private" and live.key_type == "ec":
+            # An RSA key holds its modulus itself; the public half of an EC key was found by its id only.
+            if "sign" in live.flags:
+                prove(self._hsm, key.handle, live.key_type, live.public)
+            else:
+                self._of_copy(key, lambda copy: prove(self._hsm, copy, live.key_type, live.public))
+        return check_of_public(live.public)
+
+    def _of_copy(self, key: HsmKey, ask: t.Callable[[t.Any], t.Any]) -> t.Any:
+        live = key.live
+        if live.obstacle:
+            raise RefusedError(live.obstacle)
+        self._copying = self._copying or self._hsm.make_data_key()
+        blob = self._hsm.wrap(self._copying, key.handle)
+        copy = self._hsm.unwrap_copy(self._copying, live.ref.key_class, live.key_type, blob)
+        try:
+            return ask(copy)
+        finally:
+            self._hsm.destroy(copy)
+
+
+def check_of_secret(hsm: Hsm, key: t.Any, key_type: str) -> str:
+    """Return the check value of a secret key.
+
+    Args:
+        hsm: The HSM.
+        key: A handle.
+        key_type: "aes", "des3" or "generic".
+
+    Raises:
+        RefusedError: It does not answer.
+    """
+    answer = hsm.answer(key, key_type, b"")
+    return f"{_METHODS[key_type]}:{hashlib.sha256(_DOMAIN + answer).hexdigest()[: 2 * _CHECK_BYTES]}"
+
+
+def check_of_public(public: bytes) -> str:
+    """Return the check value of an asymmetric key.
+
+    Args:
+        public: SubjectPublicKeyInfo.
+    """
+    return f"spki-sha256:{fingerprint_of(public)}"
+
+
+def prove(hsm: Hsm, key: t.Any, key_type: str, public: bytes) -> None:
+    """See that a private key is the other half of a public one, by a signature.
+
+    Raises:
+        RefusedError: It is not, or does not sign.
+    """
+    challenge = secrets.token_bytes(32)
+    if not proves(public, challenge, hsm.answer(key, key_type, challenge)):
+        raise RefusedError("its private and its public half do not belong together")
+
+
+def prove_record(hsm: Hsm, data_key: t.Any, record: KeyRecord) -> None:
+    """See that what a record holds is the key that it describes, on a copy that is destroyed at once.
+
+    Args:
+        hsm: The HSM.
+        data_key: Handle of the record's data key.
+        record: The record.
+
+    Raises:
+        RefusedError: It is not.
+    """
+    if record.public and check_of_public(record.public) != record.check:
+        raise RefusedError("its check value is not that of its public half")
+    if record.ref.key_class == "public":
+        return
+    copy = hsm.unwrap_copy(data_key, record.ref.key_class, record.key_type, record.blob)
+    try:
+        if record.ref.key_class == "private":
+            prove(hsm, copy, record.key_type, record.public)
+        elif check_of_secret(hsm, copy, record.key_type) != record.check:
+            raise RefusedError("what the backup holds is another key: its check value is another")
+    finally:
+        hsm.destroy(copy)
