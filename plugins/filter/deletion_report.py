@@ -90,8 +90,8 @@ def _backups(deletion: _Result, kept: _Result) -> list[str]:
     backups = deletion.get("backups", [])
     if not backups:
         return [
-            "AWS's backup: none is known to be READY. Until one is, delete no backup of this cluster, and ask AWS support if none "
-            "appears within the hour."
+            "AWS's backup: none is known to be READY. Until one is, delete no backup of this cluster, and ask AWS support if "
+            "none appears within the hour."
         ]
     lines = [f"AWS's backup: {backups[0]['backup_id']} is READY, and is restored into the next HSM of this cluster"]
     if (kept.get("backup") or {}).get("never_expires"):

@@ -15,7 +15,8 @@ options:
   _input:
     description:
       - What the drill found, by C(seconds) for all of it, C(source) for the backup of AWS, and C(cluster), C(hsm) and C(keys)
-        for the results of M(hsmops.cloudhsm.cloudhsm_cluster), M(hsmops.cloudhsm.cloudhsm_hsm) and M(hsmops.cloudhsm.hsm_key_backup).
+        for the results of M(hsmops.cloudhsm.cloudhsm_cluster), M(hsmops.cloudhsm.cloudhsm_hsm) and
+        M(hsmops.cloudhsm.hsm_key_backup).
     type: dict
     required: true
   env:
@@ -50,9 +51,9 @@ def drill_report(found: t.Mapping[str, t.Any], env: str) -> list[str]:
     """
     source, keys = found["source"], found["keys"]
     made = source["create_timestamp"].partition(".")[0]
+    parts = f"{found['cluster']['elapsed']:.0f} s for a cluster, {found['hsm']['elapsed']:.0f} s for an HSM in it"
     lines = [
-        f"{env}: an HSM with its keys was there after {found['seconds']:.0f} s: {found['cluster']['elapsed']:.0f} s for a cluster, "
-        f"{found['hsm']['elapsed']:.0f} s for an HSM in it",
+        f"{env}: an HSM with its keys was there after {found['seconds']:.0f} s: {parts}",
         f"AWS's backup: {source['backup_id']} of {made} UTC. What came into the HSM after that moment is not in it",
     ]
     if keys.get("skipped"):
