@@ -115,17 +115,13 @@ def _preparation(host: str, known: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         raise AnsibleFilterError(
             f"hsm_key_stores: that of {host} is {key_stores!r}. Set it to one of {', '.join(_KEY_STORES)}."
         )
-    try:
-        backed_up = check_type_bool(known.get("hsm_key_backup_required") or False)
-    except TypeError as error:
-        raise AnsibleFilterError(f"hsm_key_backup_required: that of {host} is not true or false.") from error
+    wanted = [key_stores == "disconnect", bool(known.get("hsm_backup_copy_to"))]
+    for name in ("hsm_key_backup_required", "hsm_backup_never_expires"):
+        try:
+            wanted.append(check_type_bool(known.get(name) or False))
+        except TypeError as error:
+            raise AnsibleFilterError(f"{name}: that of {host} is not true or false.") from error
     found: dict[str, t.Any] = {} if key_stores == "refuse" else {"key_stores": "ignore"}
-    wanted = (
-        backed_up,
-        key_stores == "disconnect",
-        known.get("hsm_backup_never_expires"),
-        known.get("hsm_backup_copy_to"),
-    )
     return {**found, "prepared": False} if any(wanted) else found
 
 

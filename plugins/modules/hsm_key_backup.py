@@ -60,13 +60,24 @@ options:
     description:
       - PIN of the user who owns the keys; on CloudHSM, the name of a crypto user, a colon and the password.
       - The first line of O(pin_file) or the environment variable E(HSM_PIN) are used where it is not set.
-      - It is tried once in a run. Five wrong ones in a row lock a crypto user.
+      - It is tried once, and after a refusal not again, in later runs either. Five wrong ones in a row lock a crypto user.
     type: str
   pin_file:
     description:
       - File on the host that runs the module with the PIN in its first line.
       - Mutually exclusive with O(pin).
     type: path
+  pin_retry:
+    description:
+      - Log in although the token has refused a login of an earlier run on this host. For one run, after the PIN was corrected.
+    type: bool
+    default: false
+  pin_refusals:
+    description:
+      - Folder on the host that runs the module where it is noted that a token has refused a PIN. Until that is taken back with
+        O(pin_retry=true), no run tries another login, so that a schedule does not lock the user. Nothing of the PIN is noted.
+    type: path
+    default: ~/.ansible/hsmops_pin_refusals
   labels:
     description:
       - Glob patterns. Keys whose label matches one of them are selected. Default is every label.
@@ -361,6 +372,7 @@ differences:
 
 import datetime
 import os
+from pathlib import Path
 
 from ansible.module_utils.basic import missing_required_lib
 
@@ -387,6 +399,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.parameters i
     make_wish,
 )
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.public_keys import CRYPTOGRAPHY_IMPORT_ERROR
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.refusals import Refusals
 
 
 def run(module: AnsibleAWSModule, now: datetime.datetime) -> Outcome:
@@ -400,7 +413,8 @@ def run(module: AnsibleAWSModule, now: datetime.datetime) -> Outcome:
     module.no_log_values.add(pin)
     recipients = make_recipients(module) if params["state"] == "present" else []
     opener = None if params["state"] == "present" else make_opener(module)
-    hsm = open_hsm(params["library"], params["slot"], params["token_label"], pin)
+    refusals = Refusals(Path(params["pin_refusals"]), params["pin_retry"], now)
+    hsm = open_hsm(params["library"], params["slot"], params["token_label"], pin, refusals)
     try:
         if opener is None:
             return back_up(hsm, store, recipients, wish, now, dry)

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import typing as t
+from pathlib import Path
 
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.apply import Wish, back_up
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.data_keys import Recipient
@@ -23,6 +24,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.hsm import o
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.plan import Selection
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.public_keys import read_public_key
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.records import KEY_CLASSES
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.refusals import Refusals
 
 
 class Steps:
@@ -97,10 +99,11 @@ def run(setting: dict[str, t.Any], kill_at: int | None, report: t.Any) -> None:
     steps = Steps(kill_at, report)
     ObservedFiles(steps)
     store = Observed("store", DirectoryStore(setting["path"], "dev"), steps)
-    opened = open_hsm(setting["library"], None, setting["token"], setting["pin"])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    refusals = Refusals(Path(setting["path"]) / "refusals", False, now)
+    opened = open_hsm(setting["library"], None, setting["token"], setting["pin"], refusals)
     recipient = Recipient("custodian", "", read_public_key(setting["public_key"], "public_key"))
     wish = Wish("dev", Selection((), (), KEY_CLASSES), prune=setting["prune"])
-    now = datetime.datetime.now(datetime.timezone.utc)
     hsm = Observed("hsm", opened, steps)
     back_up(t.cast(t.Any, hsm), t.cast(t.Any, store), [recipient], wish, now, dry=False)
     opened.close()

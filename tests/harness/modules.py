@@ -12,6 +12,7 @@ import typing as t
 from unittest import mock
 
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 
 if t.TYPE_CHECKING:
     import types
@@ -54,6 +55,8 @@ def run_module(
         arguments: The arguments of the task.
     """
     printed = io.StringIO()
+    # Warnings are the whole process's, which is one module's elsewhere.
+    warnings._global_warnings = type(warnings._global_warnings)()
     internal = {"_ansible_check_mode": check, "_ansible_diff": diff, "_ansible_remote_tmp": "/tmp"}
     with (
         _on_a_managed_host(),

@@ -35,6 +35,7 @@ from .errors import KeyBackupError
 from .plan import LiveKey
 from .public_keys import OAEP_SHA_1, OAEP_SHA_256, describe, rsa_numbers, rsa_public_key
 from .records import CAPABILITIES, ORIGIN, KeyRecord, KeyRef, flags_of
+from .refusals import Refusals
 
 # RFC 5649 as CKM_CLOUDHSM_AES_KEY_WRAP_ZERO_PAD (vendor definitions of Client SDK 5), and as the standard's
 # CKM_AES_KEY_WRAP_PAD. 0x210A with the vendor bit would be another, non-standard padding.
@@ -45,6 +46,8 @@ _STANDARD_CAPABILITIES = {
     "private": ("decrypt", "unwrap", "sign", "derive"),
     "public": ("encrypt", "wrap", "verify"),
 }
+# What counts towards the lock of a user, or says that it is locked.
+_PIN_REFUSED = ("PinExpired", "PinIncorrect", "PinInvalid", "PinLenRange", "PinLocked")
 _DATA_KEY_BITS = 256
 _TRANSPORT_BITS = 2048
 _AES_BLOCK, _DES_BLOCK, _HMAC_INPUT = 16, 8, 32
@@ -73,14 +76,15 @@ class HsmKey:
     handle: t.Any
 
 
-def open_hsm(library: str, slot: int | None, token_label: str | None, pin: str) -> Hsm:
-    """Log in, once: a wrong PIN is never tried again, because five lock a crypto user.
+def open_hsm(library: str, slot: int | None, token_label: str | None, pin: str, refusals: Refusals) -> Hsm:
+    """Log in, once: a wrong PIN is never tried again, not by a later run either, because five lock a crypto user.
 
     Args:
         library: Path of the PKCS#11 library.
         slot: Number of the slot; None for any.
         token_label: Label of the token; None for any.
         pin: The PIN; on CloudHSM, user, colon and password.
+        refusals: Where it is noted that a token has refused one.
 
     Raises:
         KeyBackupError: There is no such library or token, or the login failed.
@@ -97,11 +101,15 @@ def open_hsm(library: str, slot: int | None, token_label: str | None, pin: str) 
         token = _find_token(loaded, library, slot, token_label)
         with _telling(f"slot: asking the token {token.label!r} what it can do"):
             mechanisms = {int(mechanism) for mechanism in token.slot.get_mechanisms()}
+        known_as = f"the token {token.label!r} with the serial number {token.serial.decode('ascii', 'replace').strip()}"
+        refusals.check(known_as)
         try:
             session = token.open(rw=True, user_pin=pin, attribute_mapper=_Mapper())
         except pkcs11.PKCS11Error as error:
+            unnoted = refusals.remember(known_as) if type(error).__name__ in _PIN_REFUSED else ""
             # Without its cause, in whose frames the PIN would stand.
-            raise KeyBackupError(_login_text(token.label, type(error).__name__)) from None
+            raise KeyBackupError(_login_text(token.label, type(error).__name__) + unnoted) from None
+        refusals.forget(known_as)
     except KeyBackupError:
         loaded.finalize()
         raise

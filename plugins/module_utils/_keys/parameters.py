@@ -46,6 +46,8 @@ def argument_spec() -> dict[str, t.Any]:
         "token_label": {"type": "str", "no_log": False},
         "pin": {"type": "str", "no_log": True},
         "pin_file": {"type": "path"},
+        "pin_retry": {"type": "bool", "default": False},
+        "pin_refusals": {"type": "path", "default": "~/.ansible/hsmops_pin_refusals"},
         "labels": {"type": "list", "elements": "str", "default": []},
         "ids": {"type": "list", "elements": "str", "default": []},
         "classes": {"type": "list", "elements": "str", "choices": list(KEY_CLASSES), "default": list(KEY_CLASSES)},

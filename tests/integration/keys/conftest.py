@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.common import warnings as module_warnings
 from ansible_collections.hsmops.cloudhsm.plugins.modules import hsm_key_backup
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
@@ -85,14 +84,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tokens: Tokens, token: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
+def run(tokens: Tokens, token: str, folder: Path, tmp_path: Path) -> t.Callable[..., dict[str, t.Any]]:
     """Run the module with the directory store; a parameter that is given goes before these."""
 
     def run_with(**arguments: t.Any) -> dict[str, t.Any]:
-        # They are the whole process's, which is one module's elsewhere.
-        monkeypatch.setattr(module_warnings, "_global_warnings", type(module_warnings._global_warnings)())
         given = {"name": "dev", "store": "directory", "path": str(folder), "library": tokens.library, "pin": PIN}
-        given |= {"token_label": token, **arguments}
+        given |= {"token_label": token, "pin_refusals": str(tmp_path / "refusals"), **arguments}
         return run_module(hsm_key_backup, **{name: value for name, value in given.items() if value is not None})
 
     return run_with

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys import hsm
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.errors import KeyBackupError
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.refusals import Refusals
 from ansible_collections.hsmops.cloudhsm.plugins.modules import hsm_key_backup
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
 from harness.tokens import PIN, make_secret
@@ -150,10 +152,12 @@ def test_a_data_key_is_in_the_clear_only_where_it_is_opened(
     assert leaks([seen[0], key], places) == []
 
 
-def test_an_exception_holds_no_pin(tokens, token):
+def test_an_exception_holds_no_pin(tokens, token, tmp_path):
     guess = "".join(("app:", "a-wrong-guess"))
     with pytest.raises(KeyBackupError) as caught:
-        hsm.open_hsm(tokens.library, None, token, guess)
+        hsm.open_hsm(
+            tokens.library, None, token, guess, Refusals(tmp_path, False, datetime.datetime.now(datetime.timezone.utc))
+        )
 
     shown = [*traceback.format_exception(caught.value), repr(caught.value), str(caught.value)]
     assert caught.value.__cause__ is None

@@ -22,7 +22,7 @@ def test_a_wrong_pin_is_tried_once(monkeypatch, back_up):
         raise pkcs11.PinIncorrect
 
     slot = types.SimpleNamespace(slot_id=1, get_mechanisms=set)
-    token = types.SimpleNamespace(label="hsm1", slot=slot, flags=TokenFlag.TOKEN_INITIALIZED, open=login)
+    token = types.SimpleNamespace(label="hsm1", serial=b"1", slot=slot, flags=TokenFlag.TOKEN_INITIALIZED, open=login)
     slot.get_token = lambda: token
     library = types.SimpleNamespace(get_slots=lambda token_present: [slot], finalize=lambda: None)
     monkeypatch.setattr(hsm.pkcs11, "lib", lambda path: library)
@@ -36,8 +36,39 @@ def test_a_wrong_pin_is_tried_once(monkeypatch, back_up):
     assert [(given["rw"], given["user_pin"]) for given in logins] == [(True, "app:guess")]
 
 
-def test_a_wrong_pin_of_a_real_token(back_up):
+def test_a_wrong_pin_of_a_real_token_is_not_tried_by_the_next_run(back_up, tmp_path):
     assert "refused the login (PinIncorrect)" in back_up(pin="app:guess")["msg"]
+    [note] = (tmp_path / "refusals").iterdir()
+    for pin in ("app:guess", PIN):
+        assert "refused a login of an earlier run (" in back_up(pin=pin)["msg"]
+    assert "guess" not in note.read_text()
+    assert "app" not in note.read_text()
+
+    assert not back_up(pin_retry=True).get("failed")
+    assert not note.exists()
+    assert not back_up().get("failed")
+
+
+def test_a_refusal_that_cannot_be_noted_is_said(back_up, tmp_path):
+    (tmp_path / "refusals").write_text("")
+    assert "could not be noted in" in back_up(pin="app:guess")["msg"]
+
+
+def test_what_is_no_refusal_is_not_remembered(monkeypatch, back_up, tmp_path):
+    class Unreachable:
+        def __init__(self, token):
+            self._token = token
+
+        def open(self, **_arguments):
+            raise pkcs11.DeviceRemoved
+
+        def __getattr__(self, name):
+            return getattr(self._token, name)
+
+    real = hsm._find_token
+    monkeypatch.setattr(hsm, "_find_token", lambda *arguments: Unreachable(real(*arguments)))
+    assert "refused the login (DeviceRemoved)" in back_up()["msg"]
+    assert not (tmp_path / "refusals").exists()
 
 
 def test_where_the_pin_comes_from(tokens, token, tmp_path, monkeypatch, back_up):

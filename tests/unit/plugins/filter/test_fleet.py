@@ -24,6 +24,11 @@ def test_each_host_is_an_environment():
     [
         ({"hsm_protected": "maybe"}, "hsm_protected: that of test is not true or false"),
         ({"hsm_idle_after": "soon"}, "hsm_idle_after: that of test is not a number of seconds"),
+        (
+            {"hsm_key_stores": "drop"},
+            "hsm_key_stores: that of test is 'drop'. Set it to one of refuse, disconnect, ignore",
+        ),
+        ({"hsm_key_backup_required": "maybe"}, "hsm_key_backup_required: that of test is not true or false"),
         ({"hsm_aws": "s3cret"}, "hsm_aws: that of test is not a dictionary"),
         ({"hsm_redis_url": "redis://two"}, "hsm_redis_url: the 2 environments of this play have 2 different ones"),
         ({"hsm_redis_username": "ci"}, "hsm_redis_username: the 2 environments of this play have 2 different ones"),
@@ -33,6 +38,23 @@ def test_what_cannot_be_used_is_said_with_its_host(more, message):
     with pytest.raises(AnsibleFilterError, match=message) as refused:
         fleet(["dev", "test"], {"dev": KNOWN, "test": {**KNOWN, **more}})
     assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, {}),
+        ({"hsm_key_backup_required": "false", "hsm_backup_copy_to": []}, {}),
+        ({"hsm_key_backup_required": "yes"}, {"prepared": False}),
+        ({"hsm_backup_never_expires": True}, {"prepared": False}),
+        ({"hsm_backup_copy_to": ["eu-central-1"]}, {"prepared": False}),
+        ({"hsm_key_stores": "ignore"}, {"key_stores": "ignore"}),
+        ({"hsm_key_stores": "disconnect"}, {"key_stores": "ignore", "prepared": False}),
+    ],
+)
+def test_what_has_to_be_done_before_is_said(more, said):
+    [environment] = fleet(["dev"], {"dev": {**KNOWN, **more}})
+    assert environment == {"env": "dev", "cluster_id": "cluster-a", **said}
 
 
 def test_a_host_without_a_cluster_is_refused():
