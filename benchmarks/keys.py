@@ -32,6 +32,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.hsm import H
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.plan import Selection
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.public_keys import read_public_key
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.records import KEY_CLASSES
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.refusals import Refusals
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.secrets_manager import SecretsManagerStore
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -90,8 +91,8 @@ def bare(tokens: Tokens, token: str) -> tuple[float, float]:
 
 def backup(tokens: Tokens, token: str, store: t.Any, to: Recipient) -> tuple[float, Counter[str]]:
     """The seconds of a backup after the login, and the operations of the HSM."""
-    hsm = Counted(open_hsm(tokens.library, None, token, PIN))
     now = datetime.datetime.now(datetime.timezone.utc)
+    hsm = Counted(open_hsm(tokens.library, None, token, PIN, Refusals(Path(os.devnull), False, now)))
     begun = time.perf_counter()
     outcome = back_up(t.cast(Hsm, hsm), store, [to], WISH, now, dry=False)
     elapsed = time.perf_counter() - begun

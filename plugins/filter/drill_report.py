@@ -50,7 +50,7 @@ def drill_report(found: t.Mapping[str, t.Any], env: str) -> list[str]:
         env: The name of the environment.
     """
     source, keys = found["source"], found["keys"]
-    made = source["create_timestamp"].partition(".")[0]
+    made = source["create_timestamp"][:19]
     parts = f"{found['cluster']['elapsed']:.0f} s for a cluster, {found['hsm']['elapsed']:.0f} s for an HSM in it"
     lines = [
         f"{env}: an HSM with its keys was there after {found['seconds']:.0f} s: {parts}",

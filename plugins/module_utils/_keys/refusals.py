@@ -60,8 +60,17 @@ class Refusals:
         return ""
 
     def forget(self, token: str) -> None:
-        """Take the note away: the token has taken a login."""
-        self._note(token).unlink(missing_ok=True)
+        """Take the note away: the token has taken a login.
+
+        Raises:
+            KeyBackupError: It cannot be taken away, so that no later run would log in.
+        """
+        note = self._note(token)
+        try:
+            if note.exists():
+                note.unlink()
+        except OSError as error:
+            raise KeyBackupError(f"pin_refusals: {note} cannot be deleted ({type(error).__name__}). Delete it.") from error
 
     def _note(self, token: str) -> Path:
         return self._folder / hashlib.sha256(token.encode()).hexdigest()[:32]
