@@ -1,7 +1,7 @@
 # Copyright: Contributors to the hsmops.cloudhsm project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""What a steady-state ensure and a touch cost, against an empty play and a play with one ping.
+"""What a steady-state ensure, a touch, a hold and a release cost, against an empty play, a play with one ping, and redis-cli.
 
 The runs take turns, so that a machine whose speed drifts slows all of them. Figures are medians of whole processes.
 """
@@ -31,12 +31,16 @@ PING = """\
   vars: {ansible_python_interpreter: "{{ ansible_playbook_python }}"}
   tasks: [{ansible.builtin.ping: {}}]
 """
-RUNS = {
-    "empty play": "empty.yml",
-    "play with one ping": "ping.yml",
-    "touch_hsm": "playbooks/touch_hsm.yml",
-    "check_hsm": "playbooks/check_hsm.yml",
-    "ensure_hsm, the HSM is there": "playbooks/ensure_hsm.yml",
+# The playbook of a run and what its command line has besides; None for redis-cli.
+RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
+    "redis-cli SET": (None, ("SET", "hsm:dev:last_access", "1800000000", "EX", "7200")),
+    "empty play": ("empty.yml", ()),
+    "play with one ping": ("ping.yml", ()),
+    "touch_hsm": ("playbooks/touch_hsm.yml", ()),
+    "touch_hsm, with a holder": ("playbooks/touch_hsm.yml", ("-e", "hsm_holder=job")),
+    "release_hsm": ("playbooks/release_hsm.yml", ("-e", "hsm_holder=job")),
+    "check_hsm": ("playbooks/check_hsm.yml", ()),
+    "ensure_hsm, the HSM is there": ("playbooks/ensure_hsm.yml", ()),
 }
 BASE = "play with one ping"
 
@@ -54,23 +58,23 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in RUNS}
         calls: dict[str, tuple[int, int]] = {}
         for _round in range(rounds + 1):
-            for name, playbook in RUNS.items():
-                elapsed, calls[name] = _run(sandbox, playbook)
+            for name, (playbook, words) in RUNS.items():
+                elapsed, calls[name] = _run(sandbox, playbook, words)
                 seconds[name].append(elapsed)
     _print({name: statistics.median(timings[1:]) for name, timings in seconds.items()}, calls, rounds)
 
 
-def _run(sandbox: Sandbox, playbook: str) -> tuple[float, tuple[int, int]]:
+def _run(sandbox: Sandbox, playbook: str | None, words: tuple[str, ...]) -> tuple[float, tuple[int, int]]:
     store = redis.Redis.from_url(sandbox.redis_url, decode_responses=True)
     store.config_resetstat()
     sandbox.aws.clear_calls()
-    path = sandbox.folder / playbook if "/" not in playbook else CHECKOUT / playbook
+    command: list[str | Path] = ["redis-cli", "-u", sandbox.redis_url]
+    if playbook:
+        path = sandbox.folder / playbook if "/" not in playbook else CHECKOUT / playbook
+        command = [Path(sys.executable).parent / "ansible-playbook", path, "-e", "env=dev"]
     environment = {**os.environ, **sandbox.variables}
     begun = time.perf_counter()
-    subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", path, "-e", "env=dev"],
-        check=True, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    subprocess.run([*command, *words], check=True, cwd=CHECKOUT, env=environment, stdout=subprocess.DEVNULL)
     elapsed = time.perf_counter() - begun
     steps = t.cast("dict[str, t.Any]", store.info("commandstats")).get("cmdstat_evalsha", {}).get("calls", 0)
     return elapsed, (len(sandbox.aws.calls()), steps)
