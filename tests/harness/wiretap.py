@@ -3,8 +3,8 @@
 
 """A wire to the local AWS that is listened to: every request to every service, and its answer, passes through it.
 
-The local AWS logs the calls to CloudHSM only. What a run does to Secrets Manager, S3 and KMS shows here, and here a test steps in: before
-a request reaches AWS, or between its effect and its answer.
+The local AWS logs the calls to CloudHSM only. What a run does to Secrets Manager, S3 and KMS shows here, and here a test
+steps in: before a request reaches AWS, or between its effect and its answer.
 """
 
 from __future__ import annotations
