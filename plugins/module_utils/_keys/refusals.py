@@ -70,7 +70,9 @@ class Refusals:
             if note.exists():
                 note.unlink()
         except OSError as error:
-            raise KeyBackupError(f"pin_refusals: {note} cannot be deleted ({type(error).__name__}). Delete it.") from error
+            raise KeyBackupError(
+                f"pin_refusals: {note} cannot be deleted ({type(error).__name__}). Delete it."
+            ) from error
 
     def _note(self, token: str) -> Path:
         return self._folder / hashlib.sha256(token.encode()).hexdigest()[:32]
