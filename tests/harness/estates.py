@@ -313,7 +313,7 @@ class Estates:
         **variables: t.Any,
     ) -> Started:
         """Start a playbook; see `play`."""
-        folder = self.folder / f"run{next(self._numbers)}"
+        folder = self.folder / f"run{next(_NUMBERS)}"
         (folder / "home").mkdir(parents=True)
         inventory = folder / "inventory.yml"
         inventory.write_text(yaml.safe_dump(self.inventory(*estates, **variables)), encoding="utf-8")

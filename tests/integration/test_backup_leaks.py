@@ -1,0 +1,132 @@
+# Copyright: Contributors to the hsmops.cloudhsm project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+"""Whatever a run prints and leaves behind, there is no PIN and no key in it. Run as AWX runs it: by ansible-runner, at -vvv."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import threading
+import typing as t
+from pathlib import Path
+
+import ansible_runner
+import pytest
+import yaml
+from harness.estates import FEW_KINDS, PIN, Estates
+from harness.pkcs11 import need_softhsm
+from sandbox.sandbox import CHECKOUT
+
+# A run gets what is secret from there, so it stands there.
+GIVEN = ("pin", "inventory")
+
+
+@pytest.fixture(scope="module")
+def estates(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Estates]:
+    need_softhsm()
+    with Estates(tmp_path_factory.mktemp("estates")) as estates:
+        yield estates
+
+
+def forms(secret: bytes) -> list[bytes]:
+    """The ways in which a secret can be written down."""
+    return [
+        secret,
+        secret.hex().encode(),
+        base64.b64encode(secret),
+        json.dumps(secret.decode("latin-1"))[1:-1].encode(),
+    ]
+
+
+def leaks(secrets: t.Mapping[str, bytes], places: t.Mapping[str, bytes]) -> list[str]:
+    """Return which secret is in which place."""
+    return [
+        f"{name} in {place}"
+        for place, content in places.items()
+        for name, secret in secrets.items()
+        if any(form in content for form in forms(secret))
+    ]
+
+
+def files(folder: Path, but: t.Container[str] = ()) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in but)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+class Processes(threading.Thread):
+    """Reads the command lines of all processes over and over."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.seen: set[bytes] = set()
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Look until it is done."""
+        while not self.done.wait(0.01):
+            for process in filter(str.isdecimal, os.listdir("/proc")):
+                try:
+                    self.seen.add(Path(f"/proc/{process}/cmdline").read_bytes())
+                except OSError:
+                    continue  # It has ended.
+
+
+def test_the_scan_finds_what_is_planted(tmp_path):
+    secret = os.urandom(32)
+    for number, form in enumerate(forms(secret)):
+        (tmp_path / str(number)).write_bytes(b"before" + form + b"after")
+    assert len(leaks({"key": secret}, files(tmp_path))) == len(forms(secret))
+    assert leaks({"key": os.urandom(32)}, files(tmp_path)) == []
+
+
+def test_a_run_leaves_nothing_secret(estates, tmp_path):
+    estate = estates.make(hsm_backup_never_expires=True).furnish(FEW_KINDS)
+    key = os.urandom(32)
+    estate.ask("bring", label="brought", value=key.hex())
+    del estate.variables["hsm_key_backup"]["pin"]
+    estate.variables["hsm_key_backup"]["pin_file"] = str(tmp_path / "pin")
+    (tmp_path / "pin").write_text(PIN)
+    (tmp_path / "inventory").write_text(yaml.safe_dump(estates.inventory(estate)))
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    (tmp_path / "runner").mkdir()
+    home.mkdir()
+    temporary.mkdir()
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "SOFTHSM2_CONF": str(estate.conf),
+        "ANSIBLE_LOG_PATH": str(tmp_path / "ansible.log"),
+        "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+        "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
+    }
+    processes = Processes()
+    processes.start()
+    for playbook in ("backup_then_delete_hsm", "ensure_hsm"):
+        done = ansible_runner.run(
+            private_data_dir=str(tmp_path / "runner"),
+            project_dir=str(CHECKOUT),
+            playbook=str(CHECKOUT / "playbooks" / f"{playbook}.yml"),
+            inventory=str(tmp_path / "inventory"),
+            extravars={"env": "all", "hsm_keys_after_restore": "restored"},
+            envvars=environment,
+            verbosity=3,
+            quiet=True,
+        )
+        assert (done.status, done.rc) == ("successful", 0), done.stdout.read()
+    processes.done.set()
+    processes.join()
+
+    places = files(tmp_path, GIVEN) | {f"process {number}": line for number, line in enumerate(processes.seen)}
+    assert len(list((tmp_path / "runner" / "artifacts").iterdir())) == 2
+    assert any(b"ansible-playbook" in line for line in processes.seen)
+    assert (tmp_path / "ansible.log").stat().st_size > 1000
+    places |= {f"Redis {name!r}": content for name, content in estates.contents().items()}
+    places |= {f"secret {name}": content for name, content in estate.secrets().items()}
+    places["calls to AWS"] = json.dumps(estates.aws.calls()).encode()
+    _user, _colon, password = PIN.partition(":")
+    assert leaks({"PIN": password.encode(), "key": key}, places) == []
