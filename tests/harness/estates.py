@@ -295,7 +295,7 @@ class Estates:
         """Run a playbook to its end.
 
         Args:
-            run: Name of the playbook without `.yml`.
+            run: Name of the playbook without `.yml`, or its path from the checkout.
             estates: The environments.
             arguments: Further ones of `ansible-playbook`.
             environment: Further environment variables.
@@ -328,7 +328,8 @@ class Estates:
             **({"SOFTHSM2_CONF": confs[0]} if confs else {}),
             **(environment or {}),
         }
-        command = ["ansible-playbook", str(CHECKOUT / "playbooks" / f"{run}.yml"), "-e", "env=all", *arguments]
+        playbook = CHECKOUT / (run if run.endswith(".yml") else f"playbooks/{run}.yml")
+        command = ["ansible-playbook", str(playbook), "-e", "env=all", *arguments]
         return Started(command, folder, given)
 
 
