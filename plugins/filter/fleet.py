@@ -11,7 +11,7 @@ short_description: Gather the environments of a play for one task
 description:
   - Make of the hosts of a play, each one an environment, the list that O(hsmops.cloudhsm.hsm_reap#module:environments) takes.
   - Each environment is described by the variables C(hsm_cluster_id), C(hsm_env), C(hsm_region), C(hsm_idle_after),
-    C(hsm_protected) and C(hsm_aws) of its host.
+    C(hsm_protected) and C(hsm_aws) of its host. In its C(hsm_working_hours), its HSMs are kept.
   - Where C(hsm_key_backup_required), C(hsm_backup_never_expires) or C(hsm_backup_copy_to) is set, or C(hsm_key_stores) is
     V(disconnect), the environment is not C(prepared) - it is told when its HSMs may go, and the entry point
     C(backup_then_delete) of the role does what is to be done, and deletes them.
@@ -49,6 +49,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.common.validation import check_type_bool, check_type_dict, check_type_int, check_type_str
+from ansible_collections.hsmops.cloudhsm.plugins.filter.working_hours import working_hours
 
 # Variables of a host: what the module calls them, and what they must be. The module would say so too, but not of which
 # environment.
@@ -96,6 +97,7 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
                 "env": known.get("hsm_env", host),
                 "cluster_id": known["hsm_cluster_id"],
                 **given,
+                **_working_hours(host, known),
                 **_preparation(host, known),
             }
         )
@@ -106,6 +108,15 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
                 "activity store."
             )
     return environments
+
+
+def _working_hours(host: str, known: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Say whether the HSMs of a host stay for its working hours."""
+    try:
+        hours = working_hours(known.get("hsm_working_hours"), known.get("hsm_schedule_at"))
+    except AnsibleFilterError as error:
+        raise AnsibleFilterError(f"{error} This is that of {host}.") from error
+    return {"keep": hours["reason"]} if hours["at_work"] else {}
 
 
 def _preparation(host: str, known: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

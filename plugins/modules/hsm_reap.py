@@ -79,6 +79,13 @@ options:
             description:
               - Session token.
             type: str
+      keep:
+        description:
+          - Why its HSMs are not deleted now, whatever its activity, such as V(working hours). The report says so. Where it is
+            empty, the activity decides.
+        type: str
+        default: ""
+        version_added: 0.3.0
       key_stores:
         description:
           - What to do where AWS KMS has a custom key store on the cluster. KMS does not show that the last HSM has gone, and

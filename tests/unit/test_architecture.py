@@ -28,6 +28,8 @@ PURE = [
     "_cloudhsm/key_stores_plan.py",
     "_placements/plan.py",
     "_lifecycle/plan.py",
+    "_schedule/plan.py",
+    "_schedule/parameters.py",
     "_activity/plan.py",
     "_activity/scripts.py",
     "_activity/transformations.py",

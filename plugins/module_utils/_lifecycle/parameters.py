@@ -46,6 +46,7 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "region": {"type": "str"},
         "idle_after": {"type": "int", "default": IDLE_AFTER},
         "protected": {"type": "bool", "default": False},
+        "keep": {"type": "str", "default": ""},
         "key_stores": {"type": "str", "choices": ["refuse", "ignore"], "default": "refuse"},
         "prepared": {"type": "bool", "default": True},
         "unused_since": {"type": "float"},
@@ -142,5 +143,5 @@ def _make_environment(given: t.Mapping[str, t.Any]) -> Environment:
             "environments",
             f"idle_after of {given['env']}: {given['idle_after']} is no duration. Set it to more than 0 seconds.",
         )
-    kept = ("cluster_id", "idle_after", "protected", "key_stores", "prepared", "unused_since")
+    kept = ("cluster_id", "idle_after", "protected", "keep", "key_stores", "prepared", "unused_since")
     return Environment(given["env"], **{name: given[name] for name in kept})

@@ -33,6 +33,7 @@ class Environment:
         name: Its name in the activity store.
         idle_after: Seconds without use before its HSMs may go.
         protected: Its HSMs are never deleted.
+        keep: Why its HSMs are not deleted now, whatever its activity; nothing where that decides.
         key_stores: "refuse": its HSMs stay while KMS has a key store on the cluster that needs them; "ignore": KMS is not asked.
         prepared: What has to be done before they are deleted is done; else it is only told that they are due.
         unused_since: They are deleted only if the last use was before that, in unix seconds of the activity store's clock.
@@ -42,6 +43,7 @@ class Environment:
     cluster_id: str
     idle_after: float
     protected: bool = False
+    keep: str = ""
     key_stores: str = "refuse"
     prepared: bool = True
     unused_since: float | None = None
@@ -88,6 +90,8 @@ def decide(
         return Decision(NOTHING, "no HSM" + (" but one that is being deleted" if cluster.hsms else ""))
     if environment.protected or protected_by_tag:
         return Decision(KEEP, "protected", hsms)
+    if environment.keep:
+        return Decision(KEEP, environment.keep, hsms)
     judgement = judge(snapshot, environment.idle_after)
     if judgement.status == "unknown" and snapshot.kind == "none":
         return Decision(START_CLOCK, judgement.reason, hsms)

@@ -31,6 +31,7 @@ def test_each_host_is_an_environment():
         ({"hsm_key_backup_required": "maybe"}, "hsm_key_backup_required: that of test is not true or false"),
         ({"hsm_aws": "s3cret"}, "hsm_aws: that of test is not a dictionary"),
         ({"hsm_redis_url": "redis://two"}, "hsm_redis_url: the 2 environments of this play have 2 different ones"),
+        ({"hsm_working_hours": {"from": "8"}}, "hsm_working_hours: from: '8' is no time of day.* This is that of test"),
         ({"hsm_redis_username": "ci"}, "hsm_redis_username: the 2 environments of this play have 2 different ones"),
     ],
 )
@@ -55,6 +56,15 @@ def test_what_cannot_be_used_is_said_with_its_host(more, message):
 def test_what_has_to_be_done_before_is_said(more, said):
     [environment] = fleet(["dev"], {"dev": {**KNOWN, **more}})
     assert environment == {"env": "dev", "cluster_id": "cluster-a", **said}
+
+
+def test_in_working_hours_an_environment_is_kept():
+    hours = {"from": "08:00", "to": "18:00"}
+    known = {**KNOWN, "hsm_working_hours": hours, "hsm_schedule_at": "2026-11-27T07:31"}
+    reason = "working hours until Fri 2026-11-27 18:00 UTC"
+    assert fleet(["dev"], {"dev": known}) == [{"env": "dev", "cluster_id": "cluster-a", "keep": reason}]
+    known["hsm_schedule_at"] = "2026-11-27T18:00"
+    assert fleet(["dev"], {"dev": known}) == [{"env": "dev", "cluster_id": "cluster-a"}]
 
 
 def test_a_host_without_a_cluster_is_refused():

@@ -88,6 +88,13 @@ def test_what_is_protected_stays(snapshot):
     assert decide(ENVIRONMENT, snapshot, CLUSTER, (), NOW, protected_by_tag=True).reason == "protected"
 
 
+@pytest.mark.parametrize("snapshot", [IDLE, Snapshot(NOW, "none", "")])
+def test_what_is_to_be_kept_stays(snapshot):
+    kept = dataclasses.replace(ENVIRONMENT, keep="working hours")
+
+    assert decide(kept, snapshot, CLUSTER, (), NOW) == Decision(KEEP, "working hours", (HSM,))
+
+
 def test_what_is_not_prepared_is_due():
     decision = decide(dataclasses.replace(ENVIRONMENT, prepared=False), IDLE, CLUSTER, (), NOW)
 
