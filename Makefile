@@ -1,12 +1,18 @@
 # What a person runs. Each target stands alone; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
+.PHONY: help demo hours examples sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
 
 demo: ## Show the main job end to end on this machine: nothing is needed, nothing is left
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.demo
+
+hours: ## Show a week end of working hours, on this machine
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.demo hours
+
+examples: ## Run the example playbooks against the local AWS
+	@scripts/bootstrap && .venv/bin/python -m pytest -v -p no:cacheprovider tests/integration/test_examples.py
 
 sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT, SANDBOX_STATE)
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox

@@ -1,10 +1,12 @@
 # Copyright: Contributors to the hsmops.cloudhsm project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
-"""Command line: `python -m sandbox.demo` runs the real playbooks in a sandbox and tells what happened."""
+"""Command line: `python -m sandbox.demo [STORY]` runs the real playbooks in a sandbox and tells what happened."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import re
 import shlex
@@ -14,7 +16,7 @@ import sys
 import tempfile
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -26,17 +28,59 @@ from .sandbox import CHECKOUT, ENVIRONMENT, Sandbox, forget_real_account
 RATE = 60.0
 
 PIPELINES = ("CI_PIPELINE_ID", "GITHUB_RUN_ID", "BUILD_TAG")
-LATER = "Nobody has used it for an hour (the demonstration puts the record back). The reaper deletes the HSM."
-LATER_SECONDS = 3600
+OFFICE = {"from": "08:00", "to": "18:00", "time_zone": "Europe/Berlin", "warm_up_minutes": 30}
 
-STEPS = (
-    ("A pipeline needs the HSM. There is none, so one is created.", "ensure_hsm"),
-    ("Its job is at work, and says so.", "touch_hsm"),
-    ("Is the environment in use?", "check_hsm"),
-    ("A second pipeline needs the HSM. It is there already: nothing changes.", "ensure_hsm"),
-    ("The reaper comes by. The environment is in use, so its HSM stays.", "reap_hsm"),
-    (LATER, "reap_hsm"),
-)
+
+@dataclass(frozen=True)
+class Step:
+    """One run of a playbook.
+
+    Attributes:
+        story: What happens, and why.
+        playbook: Its name.
+        variables: Further ones of the run.
+        idle_seconds: So long ago is the last use, by then.
+    """
+
+    story: str
+    playbook: str
+    variables: dict[str, t.Any] = field(default_factory=dict)
+    idle_seconds: int | None = None
+
+
+def _tick(moment: str, story: str, idle_seconds: int | None = None) -> Step:
+    variables = {"hsm_schedule_at": moment, "hsm_working_hours": OFFICE}
+    return Step(f"{moment}: {story}", "schedule_hsm", variables, idle_seconds)
+
+
+STORIES: dict[str, tuple[str, tuple[Step, ...]]] = {
+    "use": (
+        "An HSM exactly while somebody needs it",
+        (
+            Step("A pipeline needs the HSM. There is none, so one is created.", "ensure_hsm"),
+            Step("Its job is at work, and says so.", "touch_hsm"),
+            Step("Is the environment in use?", "check_hsm"),
+            Step("A second pipeline needs the HSM. It is there already: nothing changes.", "ensure_hsm"),
+            Step("The reaper comes by. The environment is in use, so its HSM stays.", "reap_hsm"),
+            Step(
+                "Nobody has used it for an hour (the demonstration puts the record back). The reaper deletes the HSM.",
+                "reap_hsm",
+                idle_seconds=3600,
+            ),
+        ),
+    ),
+    "hours": (
+        "An HSM in working hours, from 08:00 to 18:00 in Berlin, and none over the week end",
+        (
+            _tick("2026-11-27T07:20", "on Friday, before the office opens, there is none."),
+            _tick("2026-11-27T07:30", "half an hour before it does, one is created."),
+            _tick("2026-11-27T12:00", "nobody has used it for an hour; it stays.", 3600),
+            _tick("2026-11-27T18:40", "the office has closed, and nobody has used it since: it goes.", 2400),
+            _tick("2026-11-29T12:00", "on Sunday, there is none, and nothing to pay for."),
+            _tick("2026-11-30T07:30", "on Monday, it comes back, to the same zone and address."),
+        ),
+    ),
+}
 
 _PROGRESS = re.compile(r"^\s+\[[^]]+\] (?P<text>.*)$")
 # A message is a text, or a list of one text.
@@ -48,7 +92,7 @@ _RECAP = re.compile(rf"^{ENVIRONMENT}\s+: ok=\d+\s+changed=(?P<changed>\d+)")
 class Told:
     """What one run of a playbook said."""
 
-    message: str = ""
+    messages: list[str] = field(default_factory=list)
     changed: str = "?"
     status: int = 0
     seconds: float = 0.0
@@ -56,32 +100,35 @@ class Told:
 
 
 def main() -> int:
-    """Run the demonstration; 0 when every step succeeded."""
+    """Run a demonstration; 0 when every step succeeded."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.demo", description="Run the real playbooks in a sandbox.")
+    parser.add_argument("story", nargs="?", choices=STORIES, default="use", help="default: %(default)s")
+    title, steps = STORIES[parser.parse_args().story]
     console = Console(highlight=False, soft_wrap=True)
     forget_real_account()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="hsmops-demo-") as folder, Sandbox(Path(folder), rate=RATE) as sandbox:
-            return _show(console, sandbox)
+            return _show(console, sandbox, title, steps)
     except KeyboardInterrupt:
         console.print("\n[yellow]Interrupted. The local AWS and the Redis are stopped.[/]")
         return 130
 
 
-def _show(console: Console, sandbox: Sandbox) -> int:
-    console.print("\n[bold]An HSM exactly while somebody needs it[/]")
+def _show(console: Console, sandbox: Sandbox, title: str, steps: t.Sequence[Step]) -> int:
+    console.print(f"\n[bold]{title}[/]")
     console.print(
         f"[dim]A local AWS ({sandbox.aws.url}, time runs {sandbox.rate:g} times as fast) and a Redis ({sandbox.redis_url}), "
         f"both for this demonstration only. The environment {ENVIRONMENT!r} is cluster {sandbox.cluster_id}: active, "
         "without an HSM, so it costs nothing.[/]"
     )
     tellings = []
-    for number, (story, playbook) in enumerate(STEPS, start=1):
-        console.print(f"\n[bold cyan]{number}[/] [bold]{story}[/]")
-        if story == LATER:
-            sandbox.put_record_back(LATER_SECONDS)
-        told = _run(console, sandbox, playbook)
-        tellings.append((playbook, told))
+    for number, step in enumerate(steps, start=1):
+        console.print(f"\n[bold cyan]{number}[/] [bold]{step.story}[/]")
+        if step.idle_seconds is not None:
+            sandbox.put_record_back(step.idle_seconds)
+        told = _run(console, sandbox, step)
+        tellings.append((step.playbook, told))
         if told.status:
             return told.status
     console.print()
@@ -90,8 +137,10 @@ def _show(console: Console, sandbox: Sandbox) -> int:
     return 0
 
 
-def _run(console: Console, sandbox: Sandbox, playbook: str) -> Told:
-    command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-e", f"env={ENVIRONMENT}"]
+def _run(console: Console, sandbox: Sandbox, step: Step) -> Told:
+    command = ["ansible-playbook", f"playbooks/{step.playbook}.yml", "-e", f"env={ENVIRONMENT}"]
+    if step.variables:
+        command += ["-e", json.dumps(step.variables)]
     console.print(f"  [green]$[/] {shlex.join(command)}")
     sandbox.aws.clear_calls()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -117,7 +166,8 @@ def _run(console: Console, sandbox: Sandbox, playbook: str) -> Told:
     if told.status:
         console.print("".join(lines), style="red")
     else:
-        console.print(f"    [bold]{told.message}[/]")
+        for message in told.messages:
+            console.print(f"    [bold]{message}[/]")
     return told
 
 
@@ -129,7 +179,7 @@ def _read(line: str, told: Told, console: Console, show: t.Callable[[str], None]
         else:
             console.print(f"    {match['text']}", style="dim")
     elif match := _MESSAGE.match(line):
-        told.message = match["text"]
+        told.messages.append(match["text"])
     elif match := _RECAP.match(line):
         told.changed = match["changed"]
 

@@ -92,10 +92,11 @@ class Sandbox:
         }
 
     def put_record_back(self, seconds: int) -> None:
-        """Make it so long ago that the environment was used last."""
+        """Make it so long ago that the environment was used last; whoever held it does so no more."""
         with redis.Redis.from_url(self.redis_url) as client:
             moment, _microseconds = t.cast("tuple[int, int]", client.time())
             client.set(f"hsm:{ENVIRONMENT}:last_access", moment - seconds, ex=2 * seconds)
+            client.delete(f"hsm:{ENVIRONMENT}:holds")
 
     def __enter__(self) -> Sandbox:
         self._redis.start()
