@@ -1,6 +1,6 @@
 # What a person runs. Each target stands alone; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo hours examples sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
+.PHONY: help demo hours timer examples sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ demo: ## Show the main job end to end on this machine: nothing is needed, nothin
 
 hours: ## Show a week end of working hours, on this machine
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.demo hours
+
+timer: ## Show a timer on this machine: installed, run as cron runs it, and removed; nothing is left
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.timer
 
 examples: ## Run the example playbooks against the local AWS
 	@scripts/bootstrap && .venv/bin/python -m pytest -v -p no:cacheprovider tests/integration/test_examples.py
