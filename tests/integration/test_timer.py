@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import stat
@@ -21,7 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 from local_aws.client import REGION
-from sandbox.host import NAME, Host
+from sandbox.host import NAME, PATIENCE, Host
 from sandbox.sandbox import CHECKOUT, Sandbox
 
 # An HSM takes a second at this rate.
@@ -60,18 +61,25 @@ class Stubbed(Host):
         (self.stub / "bin").mkdir(parents=True)
         (self.stub / "bin" / "ansible-playbook").write_text(STUB.format(folder=self.stub))
         (self.stub / "bin" / "ansible-playbook").chmod(0o755)
-        os.mkfifo(self.stub / "fifo")
+        self._fifos = {}
+        for name in ("told", "go"):
+            os.mkfifo(self.stub / name)
+            # Open at both ends: nobody waits for the other one to open it.
+            self._fifos[name] = os.open(self.stub / name, os.O_RDWR)
         self.behave("exit 0")
 
     def behave(self, script: str) -> None:
         (self.stub / "behaviour").write_text(script)
 
     def wait_for_it(self) -> None:
-        """Return when the stand-in has opened the FIFO."""
-        (self.stub / "fifo").read_text()
+        """Return when the stand-in has written to the FIFO `told`."""
+        ready, _writable, _failed = select.select([self._fifos["told"]], [], [], PATIENCE)
+        assert ready
+        os.read(self._fifos["told"], 100)
 
     def let_it_go(self) -> None:
-        (self.stub / "fifo").write_text("go\n")
+        """Have the stand-in read a line from the FIFO `go`."""
+        os.write(self._fifos["go"], b"go\n")
 
     def play(self, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         return super().play(timer_venv=str(self.stub), timer_manage_venv=False, **variables)
@@ -200,7 +208,7 @@ def test_the_status_is_that_of_the_playbook_and_a_success_is_remembered(host: St
 
 
 def test_of_two_at_once_one_is_skipped(host: Stubbed) -> None:
-    host.behave("echo >fifo; read -r line <fifo; exit 0")
+    host.behave("echo >told; read -r line <go; exit 0")
     with host.start() as first:
         host.wait_for_it()
 
@@ -217,17 +225,17 @@ def test_of_two_at_once_one_is_skipped(host: Stubbed) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_and_is_told(host: Stubbed, number: signal.Signals) -> None:
-    host.behave("trap 'echo asked to end; exit 0' TERM; sh -c 'echo >fifo; exec sleep 600' & wait")
+    host.behave("trap 'echo asked to end; exit 0' TERM; sh -c 'echo >told; exec sleep 600' & wait")
     with host.start() as run:
         host.wait_for_it()
         run.send_signal(number)
-        run.communicate()
+        run.communicate(timeout=PATIENCE)
 
     assert run.returncode == 143
     assert host.metrics["last_exit_status"] == 143
     assert "asked to end" in host.log
     # All that it had started ends too, and with it the lock.
-    subprocess.run(["flock", host.logs, "true"], check=True, timeout=60)
+    subprocess.run(["flock", host.logs, "true"], check=True, timeout=PATIENCE)
 
 
 def test_a_run_that_hangs_is_stopped(host: Stubbed) -> None:
@@ -242,7 +250,7 @@ def test_a_run_that_hangs_is_stopped(host: Stubbed) -> None:
 
 
 def test_what_outlives_the_script_keeps_the_lock(host: Stubbed) -> None:
-    host.behave("echo >fifo; read -r line <fifo; echo >fifo")
+    host.behave("echo >told; read -r line <go; echo >told")
     with host.start() as run:
         host.wait_for_it()
         run.kill()

@@ -17,6 +17,8 @@ from pathlib import Path
 from .sandbox import CHECKOUT
 
 NAME = "hsmops-reap-hsm"
+# Seconds; longer than any run takes.
+PATIENCE = 120
 
 # crontab(1), as far as ansible.builtin.cron uses it.
 CRONTAB = """\
@@ -104,5 +106,9 @@ class Host:
     def tick(self, command: str = "") -> tuple[int, str]:
         """Have a run from its start to its end, and return its status and what it said; see `start`."""
         with self.start(command) as process:
-            said, _nothing = process.communicate()
+            try:
+                said, _nothing = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         return process.returncode, said
