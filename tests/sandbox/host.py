@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -91,24 +92,27 @@ class Host:
         [line] = [line for line in self.crontab.read_text().splitlines() if str(self.installed) in line]
         return line.split(maxsplit=5)[5]
 
-    def start(self, command: str = "") -> subprocess.Popen[str]:
-        """Start a run as cron does: with a shell, and hardly any environment.
+    @contextlib.contextmanager
+    def start(self, command: str = "") -> t.Iterator[subprocess.Popen[str]]:
+        """Start a run as cron does, with a shell and hardly any environment, and wait for its end when the context ends.
 
         Args:
             command: Another command than that in the crontab.
         """
         environment = {"HOME": str(self.home), "LOGNAME": "root", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
-        return subprocess.Popen(
+        with subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command or self.entry()}"], env=environment, cwd="/", stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        ) as process:  # fmt: skip
+            try:
+                yield process
+                process.wait(PATIENCE)
+            except BaseException:
+                process.kill()
+                raise
 
     def tick(self, command: str = "") -> tuple[int, str]:
         """Have a run from its start to its end, and return its status and what it said; see `start`."""
         with self.start(command) as process:
-            try:
-                said, _nothing = process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            said, _nothing = process.communicate(timeout=PATIENCE)
         return process.returncode, said
