@@ -92,7 +92,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Stubbed:
         timer_inventory_content="all: {}\n", timer_env="dev:!prod", timer_environment=AWKWARD,
         timer_arguments=["--limit", "it's"],
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
     return host
 
 
@@ -180,6 +180,22 @@ def test_the_environment_is_as_it_was_given(host: Stubbed) -> None:
     ]  # fmt: skip
     assert (host.stub / "stdin").read_text() == ""
     assert not (host.stub / "pwned").exists()
+
+
+@pytest.mark.skipif(not shutil.which("systemd-tmpfiles"), reason="no systemd")
+def test_systemd_reads_the_same_from_the_environment_file(host: Stubbed, tmp_path: Path) -> None:
+    """Its parser of such files is at hand where it reads the name of the operating system."""
+    lines = [line for line in (host.installed / "environment").read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) == len(AWKWARD)
+    for line in lines:
+        name, _equals, value = line.partition("=")
+        read, release, wanted = tmp_path / name, tmp_path / "os-release", tmp_path / "tmpfiles.conf"
+        release.write_text(f"BUILD_ID={value}\n")
+        wanted.write_text(f"f {read} - - - - <%B>\n")
+        subprocess.run(
+            ["systemd-tmpfiles", "--create", wanted], env={**os.environ, "SYSTEMD_OS_RELEASE": str(release)}, check=True
+        )
+        assert read.read_text() == f"<{AWKWARD[name]}>"
 
 
 def test_the_status_is_that_of_the_playbook_and_a_success_is_remembered(host: Stubbed) -> None:
