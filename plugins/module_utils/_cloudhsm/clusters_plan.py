@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from . import backups_plan
 from .clusters_states import ACTIVE, DELETED, UNINITIALIZED, course_of
-from .marks import PROTECTED_TAG
+from .marks import PROTECTED_TAG, is_protected
 from .plan import PlanError
 from .resources import CLUSTER_DELETED_STATES
 
@@ -271,8 +271,7 @@ def plan_absent(cluster: _Cluster | None, force: bool) -> ClusterPlan:
     if cluster is None or cluster["State"] in CLUSTER_DELETED_STATES:
         return ClusterPlan()
     cluster_id = cluster["ClusterId"]
-    # The same words as hsm_reap understands.
-    if not force and cluster["tags"].get(PROTECTED_TAG, "").lower() in ("true", "yes", "1"):
+    if not force and is_protected(cluster["tags"]):
         raise PlanError(
             "force",
             f"cluster {cluster_id} has the tag {PROTECTED_TAG}={cluster['tags'][PROTECTED_TAG]}. If it is to be deleted all the "

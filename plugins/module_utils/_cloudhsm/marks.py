@@ -70,6 +70,11 @@ def read_marks(tags: t.Mapping[str, str]) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
+def is_protected(tags: t.Mapping[str, str]) -> bool:
+    """Say whether a cluster has the tag that keeps its HSMs. A value that is not understood keeps them, too."""
+    return tags.get(PROTECTED_TAG, "false").strip().lower() not in ("false", "no", "off", "0")
+
+
 def doomed_tags(token: str, hsm_ids: t.Iterable[str], deadline: float) -> dict[str, str]:
     """Make the tags that announce deletions."""
     return {f"{DOOMED_PREFIX}{token}/{hsm_id}": f"{deadline:.0f}" for hsm_id in hsm_ids}

@@ -17,7 +17,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.exceptions import Ansib
 from .._activity.endpoint import ActivityError
 from .._cloudhsm import api
 from .._cloudhsm.key_stores_plan import refusal
-from .._cloudhsm.marks import PROTECTED_TAG
+from .._cloudhsm.marks import is_protected
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import to_cluster
 from .._cloudhsm.view import ClusterView, Outcome
@@ -161,8 +161,9 @@ def _look(
             continue
         view = ClusterView(client, environment.cluster_id, Outcome())
         view.accept(cluster, moment)
-        protected = view.tags.get(PROTECTED_TAG, "").lower() in ("true", "yes", "1")
-        decision = decide(environment, snapshots[environment.name], view.cluster, view.marks, view.aws_time, protected)
+        decision = decide(
+            environment, snapshots[environment.name], view.cluster, view.marks, view.aws_time, is_protected(view.tags)
+        )
         found[environment.name] = _Found(environment, place, view, decision)
     return found
 

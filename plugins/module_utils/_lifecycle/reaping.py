@@ -28,7 +28,7 @@ from .._cloudhsm.common import (
 )
 from .._cloudhsm.deadline import SigningDeadline
 from .._cloudhsm.deletion import Deleter
-from .._cloudhsm.marks import check_room, doomed_tags
+from .._cloudhsm.marks import check_room, doomed_tags, is_protected
 from .marking import take_off
 
 if t.TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Reaper:
         present = {hsm.hsm_id for hsm in cluster.hsms if not hsm.leaving}
         if present != set(ids):
             return f"the HSMs of {cluster.cluster_id} have changed since they were looked at"
-        return ", ".join(map(str, self._view.live_marks))
+        return "protected" if is_protected(self._view.tags) else ", ".join(map(str, self._view.live_marks))
 
     def _mark(self, ids: t.Collection[str]) -> None:
         deadline = self._view.aws_time + self._settle + DOOMED_SECONDS

@@ -194,7 +194,9 @@ def test_hsms_keep_a_cluster_whatever_is_said(force, state):
 
 
 @pytest.mark.parametrize(
-    ("value", "kept"), [("true", True), ("True", True), ("yes", True), ("1", True), ("false", False)]
+    ("value", "kept"),
+    [(value, True) for value in ("true", "True", "yes", "1", "ture", "")]
+    + [(value, False) for value in ("false", "False", "no", "off", "0")],
 )
 def test_protection(value, kept):
     protected = cluster(tags={"hsmops:protected": value}, Hsms=[])
