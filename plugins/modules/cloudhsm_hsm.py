@@ -142,7 +142,8 @@ options:
     default: 3600
   wait_delay:
     description:
-      - How many seconds to pause between two looks.
+      - How many seconds to pause between two looks. With O(activity) at most V(600), because each look keeps the environment in
+        use.
     type: float
     default: 30
   progress_path:
@@ -200,12 +201,19 @@ options:
       hold_for:
         description:
           - For how many seconds from the last look it is held. Release it with M(hsmops.cloudhsm.hsm_activity) at the end.
+          - At most a day, V(86400), unless O(activity.allow_long_hold=true).
         type: int
         default: 3600
+      allow_long_hold:
+        description:
+          - Allow O(activity.hold_for) to be more than a day.
+        version_added: 0.3.0
+        type: bool
+        default: false
       settle:
         description:
           - How many seconds to wait between the announcement of a creation, a tag of the cluster, and the creation, so that
-            everybody can read it. AWS states no figure for the lag of C(DescribeClusters).
+            everybody can read it. AWS states no figure for the lag of C(DescribeClusters). At most V(120).
         type: float
         default: 5
       redis_url:

@@ -73,10 +73,18 @@ options:
     type: str
   hold_for:
     description:
-      - For V(hold), how many seconds from now the hold lives at least.
+      - For V(hold), how many seconds from now the hold lives at least. At most a day, V(86400), unless
+        O(allow_long_hold=true).
     version_added: 0.2.0
     type: int
     default: 3600
+  allow_long_hold:
+    description:
+      - Allow O(hold_for) to be more than a day. Nothing but V(release) ends such a hold where its holder is gone, and the HSM
+        costs money for as long.
+    version_added: 0.3.0
+    type: bool
+    default: false
   phase:
     description:
       - What the claim is for. Required for V(claim).
@@ -103,13 +111,13 @@ options:
     elements: str
   claim_for:
     description:
-      - For V(claim), how many seconds from now the claim lives at least.
+      - For V(claim), how many seconds from now the claim lives at least. At most a day.
     version_added: 0.2.0
     type: int
     default: 300
   commit_for:
     description:
-      - For V(commit), how many seconds longer the claim lives, so that the deletion can be finished.
+      - For V(commit), how many seconds longer the claim lives, so that the deletion can be finished. At most a day.
     version_added: 0.2.0
     type: int
     default: 900
@@ -274,14 +282,15 @@ environments:
           is gone nobody knows whether it was committed.
         - V(creating), V(retiring) or V(committed) - the claim of this token is in this phase, in which the step is not possible.
         - V(changed) - somebody has used the environment since the claim.
+        - V(restarted) - Redis has started anew since the claim, or another server has taken over.
       type: str
       returned: with O(action=claim), O(action=commit), O(action=cancel) and O(action=finish)
       sample: held
     status:
       description:
         - V(creating), V(retiring) or V(committed) if there is a live claim, else V(held), V(active), V(idle) or V(unknown).
-        - V(unknown) means that there is no record, that it cannot be read or lies in the future, or that Redis does not
-          answer. Nothing may be deleted on the strength of it.
+        - V(unknown) means that there is no record, that it is no moment or lies in the future, that Redis has come back with a
+          copy of its data a while ago, or that it does not answer. Nothing may be deleted on the strength of it.
       type: str
       returned: always
       sample: active

@@ -108,7 +108,8 @@ options:
         version_added: 0.3.0
       protected:
         description:
-          - Never delete its HSMs. The tag C(hsmops:protected=true) of the cluster says the same.
+          - Never delete its HSMs. The tag C(hsmops:protected=true) of the cluster says the same, as does any other value but
+            V(false), V(no), V(off) and V(0).
         type: bool
         default: false
       unused_since:
@@ -150,7 +151,7 @@ options:
   settle:
     description:
       - How many seconds to wait between the announcement of a deletion and the decision, so that everybody can read it. AWS
-        states no figure for the lag of C(DescribeClusters).
+        states no figure for the lag of C(DescribeClusters). At most V(120).
     type: float
     default: 5
   wait_timeout:

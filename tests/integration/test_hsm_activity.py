@@ -64,12 +64,17 @@ def test_record_of_a_shell_is_a_touch(store, run):
 def test_unknown_is_never_idle(store, run):
     store.set("hsm:future:last_access", now(store) + 3600)
     store.set("hsm:words:last_access", "yesterday")
+    store.set("hsm:flag:last_access", "1")
+    store.set("hsm:date:last_access", "20260118")
     store.set("hsm:bytes:last_access", b"\xff\xfe")
     store.lpush("hsm:list:last_access", now(store))
     store.set("hsm:old:last_access", now(store) - 3600)
-    names = ["missing", "future", "words", "bytes", "list", "old"]
+    names = ["missing", "future", "words", "flag", "date", "bytes", "list", "old"]
 
-    assert statuses(run(action="check", env=names)) == ["unknown"] * 5 + ["idle"]
+    assert statuses(run(action="check", env=names)) == ["unknown"] * 7 + ["idle"]
+    for name in names[:-1]:
+        refused = run(action="claim", phase="retiring", env=[name], hsm_ids=["hsm-1"])
+        assert only(refused)["refusal"] == "unknown"
 
 
 def test_many_environments_take_one_round_trip(store, run):
@@ -94,15 +99,31 @@ def test_script_that_the_server_forgot_is_loaded_again(store, run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"env": []}, "env: no environment is named. Name one or more."),
         ({"env": [""]}, "env: the name of an environment is empty."),
         ({"env": ["dev", "a b"]}, "env: 'a b' is no name of an environment"),
         ({"env": ["a" * 300]}, "env: 'aaaa"),
         ({"env": ["a\nb"]}, "env: 'a\\nb' is no name"),
+        ({"env": ["dev", "a\x00b"]}, "env: 'a\\x00b' is no name"),
         ({"env": ["dev"], "record_ttl": 0}, "record_ttl: 0 is no duration"),
+        ({"env": ["dev"], "record_ttl": 10**9}, "record_ttl: 1000000000 is no duration"),
         ({"env": ["dev"], "idle_after": -1}, "idle_after: -1 is no duration"),
+        ({"env": ["dev"], "hold_for": 0}, "hold_for: 0 is no duration"),
+        ({"env": ["dev"], "hold_for": 86401}, "hold_for: 86401 is more than a day (86400 seconds)"),
+        ({"env": ["dev"], "hold_for": 10**9, "allow_long_hold": True}, "hold_for: 1000000000 is no duration"),
+        (
+            {"env": ["dev"], "claim_for": 86401},
+            "claim_for: 86401 is no duration. Set it to more than 0 and at most 86400",
+        ),
+        ({"env": ["dev"], "commit_for": 10**18}, "commit_for: 1000000000000000000 is no duration"),
         ({"env": ["dev"], "redis_timeout": 0}, "redis_timeout: 0.0 is no duration"),
+        ({"env": ["dev"], "redis_timeout": "nan"}, "redis_timeout: nan is no duration"),
         ({"env": ["dev"], "redis_min_replicas": -1}, "redis_min_replicas: -1 is less than 0"),
         ({"env": ["dev"], "redis_retry_for": -1}, "redis_retry_for: -1.0 is less than 0"),
+        (
+            {"env": ["dev"], "redis_retry_for": "inf"},
+            "redis_retry_for: inf is less than 0, or too much. Set it to 0 to 86400",
+        ),
         ({"env": ["dev"], "redis_replica_timeout": 0}, "redis_replica_timeout: 0.0 is no duration"),
         ({"env": ["dev"], "holder": "a b"}, "holder: 'a b' is no id of a holder"),
         ({"env": ["dev"], "token": ""}, "token: '' is no token"),
@@ -127,7 +148,10 @@ def test_bad_input(store, run, arguments, message, action):
         ({"action": "claim", "phase": "retiring"}, "phase is retiring but all of the following are missing: hsm_ids"),
         ({"action": "commit"}, "action is commit but all of the following are missing: token"),
         ({"action": "finish", "token": "a", "env": ["dev", "test"]}, "env: finish is for one environment at a time"),
-        ({"action": "claim", "phase": "creating", "env": []}, "env: claim is for one environment at a time"),
+        ({"action": "hold", "holder": None}, "holder: action=hold needs one, and none is given."),
+        ({"action": "commit", "token": None}, "token: action=commit needs one, and none is given."),
+        ({"action": "claim", "phase": "retiring", "hsm_ids": None}, "hsm_ids: phase=retiring needs one, and none"),
+        ({"action": "claim", "phase": "retiring", "hsm_ids": []}, "hsm_ids: phase=retiring needs one, and none"),
     ],
 )
 def test_incomplete_input(store, run, arguments, message):
@@ -135,6 +159,7 @@ def test_incomplete_input(store, run, arguments, message):
 
     assert result["failed"]
     assert message in result["msg"]
+    assert store.keys() == []
 
 
 def only(result: dict) -> dict:
@@ -152,6 +177,9 @@ def test_hold_and_release(store, run):
 
     released = only(run(action="release", env=["dev"], holder="job"))
     assert (released["status"], released["holders"], released["idle_seconds"]) == ("active", [], 0)
+
+    longest = run(action="hold", env=["dev"], holder="job", hold_for=7 * 86400, allow_long_hold=True)
+    assert only(longest)["holders"][0]["expires_in"] == 7 * 86400
 
 
 def test_claim_commit_and_finish(store, run):
@@ -171,13 +199,30 @@ def test_claim_commit_and_finish(store, run):
     assert 157 <= committed["claim"]["expires_in"] <= 160
     assert only(run(action="touch", env=["dev"]))["claim"]["token"] == claim["token"]
     assert only(run(action="finish", env=["dev"], token=claim["token"]))["status"] == "active"
+    twice = run(action="finish", env=["dev"], token=claim["token"])
+    assert (twice["changed"], twice.get("failed"), only(twice)["refusal"]) == (False, None, "gone")
+
+
+@pytest.mark.parametrize("action", ["commit", "cancel", "finish"])
+def test_without_a_claim_nothing_is_taken_and_nothing_is_written(store, run, action):
+    refused = run(action=action, env=["nobody-knows"], token="one")
+    assert (refused["changed"], only(refused)["granted"], only(refused)["refusal"]) == (False, False, "gone")
+    assert only(refused)["reason"].startswith("this token has no live claim")
+    assert store.keys() == []
+
+
+def test_unknown_environments_in_a_list_are_unknown_and_stay_so(store, run):
+    run(action="touch", env=["dev"])
+    assert statuses(run(action="check", env=["nobody-knows", "dev", "nor-this"])) == ["unknown", "active", "unknown"]
+    assert store.keys() == ["hsm:dev:last_access"]
 
 
 def test_claim_that_is_refused_is_no_failure(store, run):
     run(action="hold", env=["dev"], holder="job")
+    until = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(store.zscore("hsm:dev:holds", "job")))
     refused = run(action="claim", phase="retiring", env=["dev"], hsm_ids=["hsm-1"])
     assert (refused["changed"], refused.get("failed")) == (False, None)
-    assert (only(refused)["refusal"], only(refused)["reason"]) == ("held", "held by job")
+    assert (only(refused)["refusal"], only(refused)["reason"]) == ("held", f"held by job until {until} UTC")
 
 
 def test_cancel(store, run):

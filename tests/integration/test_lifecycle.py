@@ -9,6 +9,7 @@ import functools
 import time
 
 import pytest
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.api import ActivityStore
 from ansible_collections.hsmops.cloudhsm.plugins.modules import cloudhsm_hsm, hsm_reap
 from harness.modules import run_module
 
@@ -45,6 +46,11 @@ def tags(aws, cluster_id: str) -> dict[str, str]:
 def mark(aws, cluster_id: str, key: str, deadline: float) -> None:
     aws.client("cloudhsmv2").tag_resource(ResourceId=cluster_id, TagList=[{"Key": key, "Value": f"{deadline:.0f}"}])
     aws.clear_calls()
+
+
+def protect(aws, cluster_id: str, value: str = "true") -> None:
+    tag = {"Key": "hsmops:protected", "Value": value}
+    aws.client("cloudhsmv2").tag_resource(ResourceId=cluster_id, TagList=[tag])
 
 
 def claim(store, phase: str, hsm_id: str, **more: object) -> None:
@@ -92,7 +98,7 @@ def test_reap_deletes_what_is_idle_and_leaves_no_trace(aws, reap, store, idle, c
     [
         (lambda now: now - 60, "kept", "last used"),
         (lambda now: now + 600, "kept", "future"),
-        (lambda now: "yesterday", "kept", "not a number"),
+        (lambda now: "yesterday", "kept", "not a moment"),
     ],
 )
 def test_reap_keeps_what_may_be_in_use(aws, reap, store, hsm, record, status, reason):
@@ -118,10 +124,73 @@ def test_reap_keeps_what_is_held_or_protected(aws, reap, store, idle, cluster_id
     store.delete("hsm:dev:holds")
     protected = [{"env": "dev", "cluster_id": cluster_id, "protected": True}]
     assert only(reap(environments=protected))["reason"] == "protected"
-    mark(aws, cluster_id, "hsmops:protected", 1)
-    aws.client("cloudhsmv2").tag_resource(ResourceId=cluster_id, TagList=[{"Key": "hsmops:protected", "Value": "true"}])
-    assert only(reap())["reason"] == "protected"
+    for value in ("1", "true", "please", ""):
+        protect(aws, cluster_id, value)
+        assert only(reap())["reason"] == "protected"
     assert "DeleteHsm" not in operations(aws)
+
+
+def test_reap_spares_what_is_protected_while_it_claims(aws, reap, store, idle, cluster_id, monkeypatch):
+    claim_retiring = ActivityStore.claim_retiring
+
+    def protect_then_claim(*arguments):
+        protect(aws, cluster_id)
+        return claim_retiring(*arguments)
+
+    monkeypatch.setattr(ActivityStore, "claim_retiring", protect_then_claim)
+    report = only(reap())
+    assert (report["status"], report["reason"]) == ("kept", "protected")
+    assert "DeleteHsm" not in operations(aws)
+    assert store.exists(CLAIM) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"settle": -1}, "settle: -1.0 is less than 0, or too much. Set it to 0 to 120."),
+        ({"settle": "nan"}, "settle: nan is less than 0"),
+        ({"settle": 121}, "settle: 121.0 is less than 0, or too much"),
+        ({"max_deletions": -1}, "max_deletions: -1 is less than 0."),
+        ({"record_ttl": 0}, "record_ttl: 0 is no duration"),
+        ({"wait_delay": "nan"}, "wait_delay: nan is no duration"),
+        ({"wait_timeout": 10**20}, "wait_timeout: 100000000000000000000 is no duration"),
+        ({"redis_timeout": "inf"}, "redis_timeout: inf is no duration"),
+        ({"redis_url": "elsewhere"}, "redis_url: not the URL of a Redis"),
+    ],
+)
+def test_bad_input_of_reap(aws, reap, store, idle, arguments, message):
+    before = store.keys()
+    result = reap(**arguments)
+    assert result["failed"]
+    assert message in result["msg"]
+    assert (operations(aws), store.keys()) == ([], before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"env": ""}, "environments: env: the name of an environment is empty."),
+        ({"env": "a\nb"}, "environments: env: 'a\\nb' is no name of an environment"),
+        ({"env": "a" * 10_000}, f"environments: env: '{'a' * 40}…' is no name of an environment"),
+        ({"cluster_id": "x" * 10_000}, f"environments: cluster_id of dev: '{'x' * 40}…' is not a cluster id"),
+        ({"idle_after": 0}, "environments: idle_after of dev: 0 is no duration"),
+        ({"idle_after": -1800}, "environments: idle_after of dev: -1800 is no duration"),
+        ({"unused_since": "nan"}, "environments: unused_since of dev: nan is no moment."),
+        ({"protected": "perhaps"}, "protected"),
+        ({"key_stores": "disconnect"}, "key_stores must be one of: refuse, ignore"),
+    ],
+)
+def test_bad_input_of_reap_about_an_environment(aws, reap, store, idle, cluster_id, changed, message):
+    before = store.keys()
+    result = reap(environments=[{"env": "dev", "cluster_id": cluster_id, **changed}])
+    assert result["failed"]
+    assert message in result["msg"]
+    assert (operations(aws), store.keys()) == ([], before)
+
+
+def test_reap_of_no_environments(aws, reap):
+    result = reap(environments=[])
+    assert (result["changed"], result["report"], operations(aws)) == (False, [], [])
 
 
 def test_reap_keeps_what_it_does_not_understand(aws, reap, store, idle, cluster_id):
@@ -322,6 +391,32 @@ def test_ensure_for_a_holder_holds(aws, ensure, store, hsm, redis_url):
     [(holder, until)] = store.zrange("hsm:dev:holds", 0, -1, withscores=True)
     assert holder == "pipeline-7"
     assert until == pytest.approx(time.time() + 1200, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"env": ""}, "activity.env: the name of an environment is empty."),
+        ({"env": "a\tb"}, "activity.env: 'a\\tb' is no name of an environment"),
+        ({"holder": "a b"}, "activity.holder: 'a b' is no id of a holder"),
+        ({"hold_for": -1}, "activity.hold_for: -1 is no duration"),
+        ({"hold_for": 90000}, "activity.hold_for: 90000 is more than a day (86400 seconds)"),
+        ({"record_ttl": 0}, "activity.record_ttl: 0 is no duration"),
+        ({"settle": "nan"}, "activity.settle: nan is less than 0, or too much"),
+        ({"redis_timeout": 0}, "redis_timeout: 0.0 is no duration"),
+    ],
+)
+def test_bad_input_of_activity(aws, ensure, store, redis_url, changed, message):
+    result = ensure(activity={"env": "dev", "redis_url": redis_url, **changed})
+    assert result["failed"]
+    assert message in result["msg"]
+    assert (operations(aws), store.keys()) == ([], [])
+
+
+def test_ensure_looks_often_enough_to_keep_the_environment_in_use(aws, ensure, store):
+    result = ensure(wait_delay=601)
+    assert result["msg"].startswith("wait_delay: 601 is too long.")
+    assert (operations(aws), store.keys()) == ([], [])
 
 
 def test_steady_ensure_costs_one_step_and_one_call(aws, ensure, store, hsm):

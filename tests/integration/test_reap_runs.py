@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -153,10 +154,11 @@ def effects(sandbox: Sandbox) -> list[str]:
 
 def test_reap_of_a_fleet_in_one_play(sandbox, fleet, play, store, contents, left):
     before = contents()
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(store.zscore("hsm:held:holds", HOLDER)))
     predicted = play("reap", "--check", "--diff")
     assert predicted.returncode == 0, predicted.stdout
     assert [re.sub(r"\b40\d\d s", "4000 s", line) for line in report(predicted)] == [
-        f"held: kept: held by {HOLDER}",
+        f"held: kept: held by {HOLDER} until {until}",
         "idle: would_delete: last used 4000 s ago; idle after 1800 s",
         "unknown: unknown: there is no record: nobody has touched it, or the record has expired or was lost",
     ]
@@ -167,7 +169,7 @@ def test_reap_of_a_fleet_in_one_play(sandbox, fleet, play, store, contents, left
     reaped = play("reap")
     assert reaped.returncode == 0, reaped.stdout
     assert [re.sub(r"\b40\d\d s", "4000 s", line) for line in report(reaped)] == [
-        f"held: kept: held by {HOLDER}",
+        f"held: kept: held by {HOLDER} until {until}",
         "idle: deleted: last used 4000 s ago; idle after 1800 s",
         "unknown: unknown: there was no record; its time begins to count now",
     ]

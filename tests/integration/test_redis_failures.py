@@ -305,7 +305,7 @@ def test_reap_deletes_nothing_that_it_cannot_claim(aws, reap, keeper, cluster_id
         (claim_of_others, "kept", "the keys of its claim hold what no step wrote"),
         (fence_of_others, "kept", "the keys of its claim hold what no step wrote"),
         (holds_of_others, "kept", "the key of its holds is of another type than a sorted set"),
-        (record_of_others, "kept", "the record is not a number of unix seconds"),
+        (record_of_others, "kept", "the record is not a moment in unix seconds"),
     ],
 )
 def test_reap_keeps_what_it_does_not_understand(aws, reap, keeper, cluster_id, idle, fail, status, reason):

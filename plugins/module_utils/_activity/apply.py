@@ -12,12 +12,17 @@ import secrets
 import typing as t
 
 from .api import ActivityStore
+from .argument_spec import REQUIRED_IF
 from .common import Limits
 from .endpoint import ActivityError, find_endpoint
 from .plan import (
+    DAY,
+    MOST_SECONDS,
     Answer,
     Judgement,
+    check_duration,
     check_environment,
+    check_hold_for,
     check_holder,
     check_hsm_id,
     check_token,
@@ -26,7 +31,9 @@ from .plan import (
 )
 
 _Params = t.Mapping[str, t.Any]
-_DURATIONS = ("record_ttl", "idle_after", "hold_for", "claim_for", "commit_for")
+# The most that each may be. A claim keeps everybody else out, and can be renewed.
+_DURATIONS = {"record_ttl": MOST_SECONDS, "idle_after": MOST_SECONDS, "claim_for": DAY, "commit_for": DAY}
+_REDIS_DURATIONS = {"redis_timeout": 3600, "redis_replica_timeout": 3600}
 
 
 def open_store(params: _Params, environ: t.Mapping[str, str], dry: bool = False) -> ActivityStore:
@@ -115,16 +122,23 @@ def _plain(name: str, judgement: Judgement) -> dict[str, t.Any]:
 
 
 def _check_parameters(params: _Params) -> None:
+    # Ansible takes what is given as none for given.
+    for option, value, needed in REQUIRED_IF:
+        if params[option] == value and (missing := [name for name in needed if not params[name]]):
+            raise ActivityError(f"{missing[0]}: {option}={value} needs one, and none is given.")
+    if not params["env"]:
+        raise ActivityError("env: no environment is named. Name one or more.")
     problems = [("env", check_environment(name)) for name in params["env"]]
     if params["holder"] is not None:
         problems.append(("holder", check_holder(params["holder"])))
     if params["token"] is not None:
         problems.append(("token", check_token(params["token"])))
     problems += [("hsm_ids", check_hsm_id(hsm_id)) for hsm_id in params["hsm_ids"] or []]
+    problems.append(("hold_for", check_hold_for(params["hold_for"], params["allow_long_hold"])))
+    problems += _duration_problems(params, _DURATIONS)
     for parameter, problem in problems:
         if problem:
             raise ActivityError(f"{parameter}: {problem}.")
-    _check_durations(params, _DURATIONS)
     make_limits(params)
     if params["action"] in _OF_A_CLAIM and len(set(params["env"])) != 1:
         raise ActivityError(f"env: {params['action']} is for one environment at a time. Name one.")
@@ -136,10 +150,12 @@ def make_limits(params: _Params) -> Limits:
     Raises:
         ActivityError: One is no duration, or less than 0.
     """
-    _check_durations(params, ("redis_timeout", "redis_replica_timeout"))
-    for name in ("redis_min_replicas", "redis_retry_for"):
-        if (params[name] or 0) < 0:
-            raise ActivityError(f"{name}: {params[name]} is less than 0. Set it to 0 or more.")
+    for parameter, problem in _duration_problems(params, _REDIS_DURATIONS):
+        if problem:
+            raise ActivityError(f"{parameter}: {problem}.")
+    for name, most in (("redis_min_replicas", 100), ("redis_retry_for", DAY)):
+        if not 0 <= (params[name] or 0) <= most:
+            raise ActivityError(f"{name}: {params[name]} is less than 0, or too much. Set it to 0 to {most}.")
     return Limits(
         params["redis_timeout"],
         params["redis_retry_for"],
@@ -148,7 +164,5 @@ def make_limits(params: _Params) -> Limits:
     )
 
 
-def _check_durations(params: _Params, names: t.Iterable[str]) -> None:
-    for name in names:
-        if params[name] <= 0:
-            raise ActivityError(f"{name}: {params[name]} is no duration. Set it to more than 0 seconds.")
+def _duration_problems(params: _Params, most: t.Mapping[str, int]) -> list[tuple[str, str | None]]:
+    return [(name, check_duration(params[name], most[name])) for name in most]

@@ -58,6 +58,7 @@ def activity_argument_spec() -> dict[str, t.Any]:
         "idle_after": {"type": "int", "default": IDLE_AFTER},
         "holder": {"type": "str"},
         "hold_for": {"type": "int", "default": HOLD_FOR},
+        "allow_long_hold": {"type": "bool", "default": False},
         "phase": {"type": "str", "choices": ["creating", "retiring"]},
         "token": {"type": "str", "no_log": False},
         "hsm_ids": {"type": "list", "elements": "str"},
@@ -74,6 +75,7 @@ def heartbeat_argument_spec() -> dict[str, t.Any]:
         "record_ttl": {"type": "int", "default": RECORD_TTL},
         "holder": {"type": "str"},
         "hold_for": {"type": "int", "default": HOLD_FOR},
+        "allow_long_hold": {"type": "bool", "default": False},
         "settle": {"type": "float", "default": SETTLE},
         **redis_argument_spec(),
     }

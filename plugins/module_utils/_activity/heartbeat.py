@@ -12,7 +12,7 @@ import typing as t
 
 from .apply import open_store
 from .endpoint import ActivityError
-from .plan import check_environment, check_holder
+from .plan import check_duration, check_environment, check_hold_for, check_holder
 
 
 class Heartbeat:
@@ -31,13 +31,15 @@ class Heartbeat:
     """
 
     def __init__(self, params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> None:
-        if problem := check_environment(params["env"]):
-            raise ActivityError(f"activity.env: {problem}.")
-        if params["holder"] and (problem := check_holder(params["holder"])):
-            raise ActivityError(f"activity.holder: {problem}.")
-        for parameter in ("record_ttl", "hold_for", "redis_timeout"):
-            if params[parameter] <= 0:
-                raise ActivityError(f"activity.{parameter}: {params[parameter]} is no duration. Set it to more than 0.")
+        problems = {
+            "env": check_environment(params["env"]),
+            "holder": check_holder(params["holder"]) if params["holder"] else None,
+            "record_ttl": check_duration(params["record_ttl"]),
+            "hold_for": check_hold_for(params["hold_for"], params["allow_long_hold"]),
+        }
+        for parameter, problem in problems.items():
+            if problem:
+                raise ActivityError(f"activity.{parameter}: {problem}.")
         self.environment = params["env"]
         self.store = open_store(params, os.environ)
         self._record_ttl = params["record_ttl"]

@@ -7,11 +7,17 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 
 # Runners that write the record with their own clock may be a little ahead of the server.
 CLOCK_SKEW_SECONDS = 5
+# In the year 2001. What is less was not meant as a moment of use: a flag, a date such as 20260118, seconds since a boot.
+EARLIEST = 1_000_000_000
+DAY = 86_400
+# Longer than anybody means, and short enough for the numbers of Redis and the clocks of both sides.
+MOST_SECONDS = 3_650 * DAY
 
 _UNIX_SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 # A colon parts the components of a key; white space and control characters could be two names that look the same.
@@ -161,8 +167,8 @@ def _status(snapshot: Snapshot, idle_after: float) -> tuple[str, str]:
     if holders is None:
         return "unknown", "the key of its holds is of another type than a sorted set"
     if holders:
-        names = [holder.holder for holder in holders[:3]] + ["…"] * (len(holders) > 3)
-        return "held", f"held by {', '.join(names)}"
+        names = [f"{holder.holder} {_until(snapshot.now, holder.expires_in)}" for holder in holders[:3]]
+        return "held", f"held by {', '.join(names + ['…'] * (len(holders) > 3))}"
     return _record_status(snapshot, idle_after)
 
 
@@ -171,7 +177,7 @@ def _record_status(snapshot: Snapshot, idle_after: float) -> tuple[str, str]:
         return "unknown", "there is no record: nobody has touched it, or the record has expired or was lost"
     last_access = _last_access(snapshot)
     if last_access is None:
-        return "unknown", "the record is not a number of unix seconds"
+        return "unknown", "the record is not a moment in unix seconds"
     idle_seconds = snapshot.now - last_access
     if idle_seconds < -CLOCK_SKEW_SECONDS:
         return "unknown", f"the record lies {-idle_seconds:.0f} s in the future of the Redis server's clock"
@@ -193,7 +199,14 @@ def _doubt(snapshot: Snapshot, idle_after: float) -> str:
 
 def _last_access(snapshot: Snapshot) -> float | None:
     readable = snapshot.kind == "string" and _UNIX_SECONDS.fullmatch(snapshot.value)
-    return float(snapshot.value) if readable else None
+    return float(snapshot.value) if readable and float(snapshot.value) >= EARLIEST else None
+
+
+def _until(now: float, seconds: float | None) -> str:
+    # A script may write anything as the end of a hold.
+    if seconds is None or seconds > 100 * MOST_SECONDS:
+        return "for ever"
+    return f"until {datetime.datetime.fromtimestamp(now + seconds, datetime.timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def explain(answer: Answer, idle_after: float) -> str:
@@ -209,6 +222,29 @@ def check_environment(name: str) -> str | None:
         return "the name of an environment is empty"
     wanted = "1 to 200 letters, digits and any of _ . @ / + { } - are"
     return f"{_shown(name)} is no name of an environment: {wanted}"
+
+
+def check_duration(seconds: float, most: float = MOST_SECONDS) -> str | None:
+    """Say what is wrong with a number of seconds, or None."""
+    # Neither does what is no number lie between the two.
+    if 0 < seconds <= most:
+        return None
+    return f"{seconds} is no duration. Set it to more than 0 and at most {most} seconds"
+
+
+def check_hold_for(seconds: float, long: bool) -> str | None:
+    """Say what is wrong with the length of a hold, or None.
+
+    Args:
+        seconds: How long it lives.
+        long: It may live for longer than a day.
+    """
+    if not long and DAY < seconds <= MOST_SECONDS:
+        return (
+            f"{seconds} is more than a day ({DAY} seconds), for which the HSM stays whatever becomes of its holder. Hold again "
+            "while it is needed, or set allow_long_hold=true"
+        )
+    return check_duration(seconds)
 
 
 def check_holder(name: str) -> str | None:

@@ -29,7 +29,8 @@ end
 local function seconds(value)
   local digits, rest = string.match(value or '', '^(%d+)(.*)$')
   if digits and #digits <= 15 and #rest <= 10 and (rest == '' or string.find(rest, '^%.%d+$')) then
-    return tonumber(value)
+    local moment = tonumber(value)
+    if moment >= 1000000000 then return moment end
   end
 end
 

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .backups_plan import KEPT_TAGS, Wish
-from .parameters import check_cluster_id
+from .parameters import check_cluster_id, check_durations
 from .plan import PlanError
 
 # The patterns of the service's own API model.
@@ -112,9 +112,7 @@ def make_backup_wish(params: t.Mapping[str, t.Any], region: str | None) -> Wish:
     Raises:
         PlanError: A parameter is malformed, or contradicts another one.
     """
-    for parameter in ("wait_timeout", "wait_delay"):
-        if params[parameter] <= 0:
-            raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")
+    check_durations(params, "wait_timeout", "wait_delay")
     if params["backup_id"] is not None:
         _check_backup_id("backup_id", params["backup_id"])
     if params["cluster_id"] is not None:

@@ -13,7 +13,7 @@ import typing as t
 from .backups_plan import KEPT_TAGS
 from .clusters_plan import NAME_TAG, Wish
 from .marks import PROTECTED_TAG
-from .parameters import check_cluster_id
+from .parameters import check_cluster_id, check_durations
 from .plan import PlanError
 
 # The patterns of the service's own API model, as far as they say something. AWS checks them too, but says less, and later.
@@ -69,9 +69,7 @@ def make_cluster_wish(params: t.Mapping[str, t.Any]) -> Wish:
         check_cluster_id("cluster_id", params["cluster_id"])
     else:
         _check_format("name", params["name"], _NAME, "a value of a tag: 1 to 256 letters, digits, spaces and _.:/=+-@")
-    for parameter in ("wait_timeout", "wait_delay"):
-        if params[parameter] <= 0:
-            raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")
+    check_durations(params, "wait_timeout", "wait_delay")
     present = params["state"] == "present"
     if present:
         _check_present(params)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from . import key_stores
 from . import key_stores_plan as plan
 from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
-from .parameters import check_cluster_id
-from .plan import PlanError
+from .parameters import check_cluster_id, check_durations
 
 if t.TYPE_CHECKING:
     from .key_stores_plan import KeyStore
@@ -65,9 +64,7 @@ def check_parameters(params: t.Mapping[str, t.Any]) -> None:
         PlanError: A parameter is.
     """
     check_cluster_id("cluster_id", params["cluster_id"])
-    for parameter in ("wait_timeout", "wait_delay"):
-        if params[parameter] <= 0:
-            raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")
+    check_durations(params, "wait_timeout", "wait_delay")
 
 
 class KeyStoreKeeper:

@@ -18,6 +18,8 @@ from .plan import Absent, Placement, PlanError, Present
 _CLUSTER_ID = re.compile(r"cluster-[2-7a-zA-Z]{11,16}")
 _HSM_ID = re.compile(r"hsm-[2-7a-zA-Z]{11,16}")
 _ZONE = re.compile(r"[a-z]{2}(-gov)?-(east|west|north|south|central){1,2}-[0-9][a-z]")
+# Longer than anybody means, and short enough for the clocks.
+MOST_SECONDS = 3_650 * 86_400
 
 
 def cluster_info_argument_spec() -> dict[str, t.Any]:
@@ -82,6 +84,20 @@ def check_cluster_id(parameter: str, value: str) -> None:
     _check_format(parameter, value, _CLUSTER_ID, "a cluster id, such as cluster-abcdefghijk")
 
 
+def check_durations(params: t.Mapping[str, t.Any], *names: str) -> None:
+    """Refuse what is no duration.
+
+    Raises:
+        PlanError: One is not more than 0, or more than the clocks can count.
+    """
+    for name in names:
+        # Neither does what is no number lie between the two.
+        if not 0 < params[name] <= MOST_SECONDS:
+            raise PlanError(
+                name, f"{params[name]} is no duration. Set it to more than 0 and at most {MOST_SECONDS} seconds."
+            )
+
+
 def make_wish(params: t.Mapping[str, t.Any]) -> Present | Absent:
     """Return what the parameters of cloudhsm_hsm wish for.
 
@@ -89,9 +105,7 @@ def make_wish(params: t.Mapping[str, t.Any]) -> Present | Absent:
         PlanError: A parameter is malformed, or contradicts another one.
     """
     check_cluster_id("cluster_id", params["cluster_id"])
-    for parameter in ("wait_timeout", "wait_delay", "ip_conflict_timeout"):
-        if params[parameter] <= 0:
-            raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")
+    check_durations(params, "wait_timeout", "wait_delay", "ip_conflict_timeout")
     return _make_absent(params) if params["state"] == "absent" else _make_present(params)
 
 
@@ -163,4 +177,4 @@ def _make_placements(placements: list[dict[str, t.Any]]) -> tuple[Placement, ...
 
 def _check_format(parameter: str, value: str, pattern: re.Pattern[str], wanted: str) -> None:
     if not pattern.fullmatch(value):
-        raise PlanError(parameter, f"{value!r} is not {wanted}.")
+        raise PlanError(parameter, f"{value if len(value) <= 40 else value[:40] + '…'!r} is not {wanted}.")

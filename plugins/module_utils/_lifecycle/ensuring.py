@@ -26,6 +26,7 @@ from .._cloudhsm.marks import check_room, creating_tags
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.waiters import Verdict
 from .marking import take_off
+from .plan import check_settle
 
 if t.TYPE_CHECKING:
     from .._cloudhsm.guard import Guard
@@ -35,6 +36,8 @@ if t.TYPE_CHECKING:
 
 # How long a creation is announced for. A creator that dies leaves its mark; the others wait until it is void.
 CREATING_SECONDS = 60
+# The environment is said to be in use at each look, and must not grow idle in between.
+MOST_DELAY = 600
 # A claim keeps the others out while its holder works; it is renewed, so that it can be short.
 CLAIM_SECONDS = 180
 
@@ -56,8 +59,12 @@ def make_guard(
     activity = params["activity"]
     if not activity:
         return NoGuard()
-    if activity["settle"] < 0:
-        raise ActivityError(f"activity.settle: {activity['settle']} is less than 0.")
+    if problem := check_settle(activity["settle"]):
+        raise ActivityError(f"activity.settle: {problem}.")
+    if wait.delay > MOST_DELAY:
+        raise ActivityError(
+            f"wait_delay: {wait.delay:g} is too long. Each look keeps the environment in use: set it to at most {MOST_DELAY}."
+        )
     heartbeat = Heartbeat(activity, view.outcome.warnings.append)
     observers.append(heartbeat.beat)
     return ActivityGuard(view, heartbeat, wait, activity["settle"], params["wait"])

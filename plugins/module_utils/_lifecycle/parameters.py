@@ -7,16 +7,17 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 from dataclasses import dataclass, field
 
 from .._activity.argument_spec import IDLE_AFTER, RECORD_TTL, SETTLE, redis_argument_spec
-from .._activity.plan import check_environment
-from .._cloudhsm.parameters import check_cluster_id
+from .._activity.plan import check_duration, check_environment
+from .._cloudhsm.parameters import check_cluster_id, check_durations
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import hsm_result, resource_result
 from .._placements.saved import saved_placements_argument_spec
-from .plan import Environment
+from .plan import Environment, check_settle
 
 if t.TYPE_CHECKING:
     from .fleet import Report
@@ -88,12 +89,11 @@ def make_environments(params: t.Mapping[str, t.Any], region: str | None) -> dict
     Raises:
         PlanError: A parameter is malformed.
     """
-    for parameter in ("wait_timeout", "wait_delay", "record_ttl", "redis_timeout"):
-        if params[parameter] <= 0:
-            raise PlanError(parameter, f"{params[parameter]} is no duration. Set it to more than 0 seconds.")
-    for parameter in ("max_deletions", "settle"):
-        if params[parameter] < 0:
-            raise PlanError(parameter, f"{params[parameter]} is less than 0.")
+    check_durations(params, "wait_timeout", "wait_delay", "record_ttl")
+    if problem := check_settle(params["settle"]):
+        raise PlanError("settle", f"{problem}.")
+    if params["max_deletions"] < 0:
+        raise PlanError("max_deletions", f"{params['max_deletions']} is less than 0.")
     by_place: dict[Place, list[Environment]] = {}
     seen: set[str] = set()
     for given in params["environments"]:
@@ -138,10 +138,10 @@ def _make_environment(given: t.Mapping[str, t.Any]) -> Environment:
     if problem := check_environment(given["env"]):
         raise PlanError("environments", f"env: {problem}.")
     check_cluster_id(f"environments: cluster_id of {given['env']}", given["cluster_id"])
-    if given["idle_after"] <= 0:
-        raise PlanError(
-            "environments",
-            f"idle_after of {given['env']}: {given['idle_after']} is no duration. Set it to more than 0 seconds.",
-        )
+    if problem := check_duration(given["idle_after"]):
+        raise PlanError("environments", f"idle_after of {given['env']}: {problem}.")
+    # What is no number would not be less than anything.
+    if given["unused_since"] is not None and not math.isfinite(given["unused_since"]):
+        raise PlanError("environments", f"unused_since of {given['env']}: {given['unused_since']} is no moment.")
     kept = ("cluster_id", "idle_after", "protected", "keep", "key_stores", "prepared", "unused_since")
     return Environment(given["env"], **{name: given[name] for name in kept})

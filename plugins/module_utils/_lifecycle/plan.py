@@ -24,6 +24,9 @@ DUE = "due"
 KEEP = "keep"
 NOTHING = "nothing"
 
+# The claim lives for three minutes, in which the announcement is made and everybody is shown it.
+MOST_SETTLE = 120
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -103,6 +106,13 @@ def decide(
         used = "it was used after the look that its deletion was prepared for"
         return Decision(KEEP, f"{judgement.reason}; {used}", hsms, judgement.idle_seconds)
     return Decision(DELETE if environment.prepared else DUE, judgement.reason, hsms, judgement.idle_seconds)
+
+
+def check_settle(seconds: float) -> str | None:
+    """Say what is wrong with the time after which everybody is shown a tag, or None."""
+    return (
+        None if 0 <= seconds <= MOST_SETTLE else f"{seconds} is less than 0, or too much. Set it to 0 to {MOST_SETTLE}"
+    )
 
 
 def limit(decisions: t.Mapping[str, Decision], most: int) -> dict[str, Decision]:

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 NOW = 1_800_000_000.0
+UNTIL = "until 2027-01-15 08:00:05 UTC"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,10 @@ NOW = 1_800_000_000.0
         (Snapshot(NOW, "string", "yesterday"), "unknown"),
         (Snapshot(NOW, "string", "-1"), "unknown"),
         (Snapshot(NOW, "string", "1e9"), "unknown"),
+        (Snapshot(NOW, "string", "1"), "unknown"),
+        (Snapshot(NOW, "string", "20260118"), "unknown"),
+        (Snapshot(NOW, "string", "999999999.9"), "unknown"),
+        (Snapshot(NOW, "string", "1000000000"), "idle"),
         (Snapshot(NOW, "string", "1799990000\n"), "unknown"),
         (Snapshot(NOW, "none", ""), "unknown"),
         (Snapshot(NOW, "list", ""), "unknown"),
@@ -67,8 +72,9 @@ RETIRING = Claim("retiring", "token", 7, NOW + 30, 30, ("hsm-1",))
     ("holders", "claim", "status", "reason"),
     [
         ((), None, "idle", "last used 10000 s ago; idle after 1800 s"),
-        ((Holder("b", 5), Holder("a", None)), None, "held", "held by b, a"),
-        (tuple(Holder(name, 5) for name in "abcde"), None, "held", "held by a, b, c, …"),
+        ((Holder("b", 5), Holder("a", None)), None, "held", f"held by b {UNTIL}, a for ever"),
+        ((Holder("a", 1e300),), None, "held", "held by a for ever"),
+        (tuple(Holder(name, 5) for name in "abcde"), None, "held", f"held by a {UNTIL}, b {UNTIL}, c {UNTIL}, …"),
         (None, None, "unknown", "the key of its holds is of another type than a sorted set"),
         ((), RETIRING, "retiring", "claimed (retiring) for another 30 s"),
         ((Holder("a", 5),), RETIRING, "retiring", "claimed (retiring) for another 30 s"),
@@ -116,7 +122,10 @@ def test_idle_is_said_only_of_a_time_that_is_long_past_and_nobody_holds_or_claim
 
 @pytest.mark.parametrize(
     ("refusal", "reason"),
-    [("gone", REFUSALS["gone"]), ("held", "held by a"), (None, "held by a"), ("unknown", "held by a")],
+    [
+        ("gone", REFUSALS["gone"]),
+        *((refusal, f"held by a {UNTIL}") for refusal in ("held", None, "unknown")),
+    ],
 )
 def test_refusals_are_explained(refusal, reason):
     answer = Answer(refusal, Snapshot(NOW, "none", "", holders=(Holder("a", 5),)))

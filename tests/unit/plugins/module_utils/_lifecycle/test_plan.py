@@ -25,7 +25,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle.plan im
 from hypothesis import given
 from hypothesis import strategies as st
 
-NOW = 1_000_000
+NOW = 1_800_000_000
 ENVIRONMENT = Environment("dev", "cluster-a", 1800)
 IDLE = Snapshot(NOW, "string", str(NOW - 3600))
 HSM = Hsm("hsm-a", "eu-west-1a", "ACTIVE", "eni-a", "10.0.0.4")
@@ -57,8 +57,8 @@ def in_state(state: str) -> Cluster:
         (IDLE, in_state("UPDATE_IN_PROGRESS"), (), KEEP, "not known to have been activated"),
         (IDLE, in_state("MODIFY_IN_PROGRESS"), (), KEEP, "cluster-a is MODIFY_IN_PROGRESS"),
         (Snapshot(NOW, "none", ""), CLUSTER, (), START_CLOCK, "there is no record"),
-        (Snapshot(NOW, "string", "soon"), CLUSTER, (), KEEP, "not a number"),
-        (Snapshot(NOW, "hash", ""), CLUSTER, (), KEEP, "not a number"),
+        (Snapshot(NOW, "string", "soon"), CLUSTER, (), KEEP, "not a moment"),
+        (Snapshot(NOW, "hash", ""), CLUSTER, (), KEEP, "not a moment"),
         (Snapshot(NOW, "string", str(NOW + 60)), CLUSTER, (), KEEP, "in the future"),
         (Snapshot(NOW, "string", str(NOW - 60)), CLUSTER, (), KEEP, "last used 60 s ago"),
         (dataclasses.replace(IDLE, holders=(Holder("job-7", 60),)), CLUSTER, (), KEEP, "held by job-7"),
