@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 import time
+import typing as t
 
 import pytest
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.api import ActivityStore
@@ -466,3 +469,54 @@ def test_what_has_to_be_prepared_is_due_until_it_is(aws, reap, store, idle, clus
     gone = only(reap(environments=[{**environment, "unused_since": touched - 3601}]))
     assert (gone["status"], "used after the look" in gone["reason"]) == ("kept", True)
     assert only(reap(environments=[{**environment, "unused_since": due["checked_at"]}]))["status"] == "deleted"
+
+
+# Requests on their way.
+
+
+@pytest.fixture
+def arrives_after(aws):
+    """Hold a request up on the wire, until so many seconds have passed for AWS."""
+
+    @contextlib.contextmanager
+    def hold(operation: str, seconds: float) -> t.Iterator[None]:
+        def let_pass() -> None:
+            until = time.monotonic() + 20
+            while not aws.held() and time.monotonic() < until:
+                time.sleep(0.005)
+            aws.advance(seconds)
+
+        aws.fault("hold", operation, seconds=seconds)
+        passing = threading.Thread(target=let_pass)
+        passing.start()
+        yield
+        passing.join()
+
+    return hold
+
+
+def states(aws, cluster_id: str) -> list[str]:
+    [cluster] = aws.client("cloudhsmv2").describe_clusters(Filters={"clusterIds": [cluster_id]})["Clusters"]
+    return [found["State"] for found in cluster["Hsms"]]
+
+
+@pytest.mark.parametrize(("seconds", "status", "left"), [(299, "deleted", []), (302, "failed", ["ACTIVE"])])
+def test_a_deletion_that_arrives_too_late_is_none(
+    aws, reap, store, idle, cluster_id, arrives_after, seconds, status, left
+):
+    with arrives_after("DeleteHsm", seconds):
+        report = only(reap())
+    assert report["status"] == status
+    assert ("Signature expired" in report["reason"]) == bool(left)
+    assert states(aws, cluster_id) == left
+    assert (tags(aws, cluster_id), store.exists(CLAIM)) == ({}, 0)
+
+
+@pytest.mark.parametrize(("seconds", "made"), [(299, 1), (302, 0)])
+def test_a_creation_that_arrives_too_late_is_none(aws, ensure, store, cluster_id, arrives_after, seconds, made):
+    with arrives_after("CreateHsm", seconds):
+        result = ensure()
+    assert len(result["created"]) == made
+    assert ("Signature expired" in result.get("msg", "")) == (not made)
+    assert states(aws, cluster_id) == ["ACTIVE"] * made
+    assert (tags(aws, cluster_id), store.exists(CLAIM)) == ({}, 0)
