@@ -15,7 +15,9 @@ description:
   - Where C(hsm_key_backup_required), C(hsm_backup_never_expires) or C(hsm_backup_copy_to) is set, or C(hsm_key_stores) is
     V(disconnect), the environment is not C(prepared) - it is told when its HSMs may go, and the entry point
     C(backup_then_delete) of the role does what is to be done, and deletes them.
-  - All of them have one activity store. Whatever else the task takes, such as C(hsm_settle), it takes from the first host.
+  - One task deletes in all of them, so they have one activity store, and C(hsm_redis_url), C(hsm_redis_username),
+    C(hsm_saved_placements), C(hsm_settle) and C(hsm_record_ttl) must be the same for all. Whatever else the task takes, such as
+    C(hsm_reap_max) or C(hsm_redis_password), it takes from the first host.
 positional: hostvars
 options:
   _input:
@@ -45,6 +47,7 @@ _value:
   elements: dict
 """
 
+import json
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -60,8 +63,9 @@ _OPTIONS: dict[str, tuple[str, t.Callable[[t.Any], t.Any], str]] = {
     "hsm_aws": ("aws", check_type_dict, "a dictionary"),
 }
 _KEY_STORES = ("refuse", "disconnect", "ignore")
-# All environments of a task have one activity store. (Its password may be looked up somewhere, which is done once.)
-_STORE = ("hsm_redis_url", "hsm_redis_username")
+# What a task has one of for all of its environments. (The password of the activity store may be looked up somewhere, which is
+# done once: with the same server and user it is the same, or wrong.)
+_SHARED = ("hsm_redis_url", "hsm_redis_username", "hsm_saved_placements", "hsm_settle", "hsm_record_ttl")
 
 
 def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -72,16 +76,16 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
         hostvars: Names of hosts to their variables.
 
     Raises:
-        AnsibleFilterError: A host has no cluster, or a value that cannot be used, or the hosts have several activity stores.
+        AnsibleFilterError: A host has no cluster, or a value that cannot be used, or the hosts differ in what they have to share.
     """
     environments = []
-    stores: dict[str, set[t.Any]] = {name: set() for name in _STORE}
+    shared: dict[str, set[str]] = {name: set() for name in _SHARED}
     for host in hosts:
         known = hostvars[host]
         if "hsm_cluster_id" not in known:
             raise AnsibleFilterError(f"hsm_cluster_id: {host} has none. Set it in the inventory, or leave {host} out.")
-        for name in _STORE:
-            stores[name].add(known.get(name))
+        for name in _SHARED:
+            shared[name].add(json.dumps(known.get(name), sort_keys=True, default=str))
         given = {}
         for name, (option, check, wanted) in _OPTIONS.items():
             if known.get(name) is None:
@@ -101,11 +105,11 @@ def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]
                 **_preparation(host, known),
             }
         )
-    for name, values in stores.items():
+    for name, values in shared.items():
         if len(values) > 1:
             raise AnsibleFilterError(
-                f"{name}: the {len(hosts)} environments of this play have {len(values)} different ones. Run a play for each "
-                "activity store."
+                f"{name}: the {len(hosts)} environments of this play have {len(values)} different ones. Set the same for all of "
+                "them, or run a play for each."
             )
     return environments
 

@@ -33,6 +33,12 @@ def test_each_host_is_an_environment():
         ({"hsm_redis_url": "redis://two"}, "hsm_redis_url: the 2 environments of this play have 2 different ones"),
         ({"hsm_working_hours": {"from": "8"}}, "hsm_working_hours: from: '8' is no time of day.* This is that of test"),
         ({"hsm_redis_username": "ci"}, "hsm_redis_username: the 2 environments of this play have 2 different ones"),
+        (
+            {"hsm_saved_placements": {"store": "dynamodb"}},
+            "hsm_saved_placements: the 2 environments of this play have 2",
+        ),
+        ({"hsm_settle": 30}, "hsm_settle: the 2 environments of this play have 2 different ones. Set the same for all"),
+        ({"hsm_record_ttl": 86400}, "hsm_record_ttl: the 2 environments of this play have 2 different ones"),
     ],
 )
 def test_what_cannot_be_used_is_said_with_its_host(more, message):
@@ -65,6 +71,12 @@ def test_in_working_hours_an_environment_is_kept():
     assert fleet(["dev"], {"dev": known}) == [{"env": "dev", "cluster_id": "cluster-a", "keep": reason}]
     known["hsm_schedule_at"] = "2026-11-27T18:00"
     assert fleet(["dev"], {"dev": known}) == [{"env": "dev", "cluster_id": "cluster-a"}]
+
+
+def test_what_the_hosts_share_may_be_a_dictionary():
+    one = {**KNOWN, "hsm_saved_placements": {"store": "dynamodb", "table": "places"}}
+    other = {**KNOWN, "hsm_saved_placements": {"table": "places", "store": "dynamodb"}}
+    assert len(fleet(["dev", "test"], {"dev": one, "test": other})) == 2
 
 
 def test_a_host_without_a_cluster_is_refused():
