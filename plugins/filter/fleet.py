@@ -16,8 +16,8 @@ description:
     V(disconnect), the environment is not C(prepared) - it is told when its HSMs may go, and the entry point
     C(backup_then_delete) of the role does what is to be done, and deletes them.
   - One task deletes in all of them, so they have one activity store, and C(hsm_redis_url), C(hsm_redis_username),
-    C(hsm_saved_placements), C(hsm_settle) and C(hsm_record_ttl) must be the same for all. Whatever else the task takes, such as
-    C(hsm_reap_max) or C(hsm_redis_password), it takes from the first host.
+    C(hsm_redis_options), C(hsm_saved_placements), C(hsm_settle) and C(hsm_record_ttl) must be the same for all. Whatever else
+    the task takes, such as C(hsm_reap_max) or C(hsm_redis_password), it takes from the first host.
 positional: hostvars
 options:
   _input:
@@ -65,7 +65,14 @@ _OPTIONS: dict[str, tuple[str, t.Callable[[t.Any], t.Any], str]] = {
 _KEY_STORES = ("refuse", "disconnect", "ignore")
 # What a task has one of for all of its environments. (The password of the activity store may be looked up somewhere, which is
 # done once: with the same server and user it is the same, or wrong.)
-_SHARED = ("hsm_redis_url", "hsm_redis_username", "hsm_saved_placements", "hsm_settle", "hsm_record_ttl")
+_SHARED = (
+    "hsm_redis_url",
+    "hsm_redis_username",
+    "hsm_redis_options",
+    "hsm_saved_placements",
+    "hsm_settle",
+    "hsm_record_ttl",
+)
 
 
 def fleet(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:

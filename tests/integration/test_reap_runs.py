@@ -261,6 +261,16 @@ def test_reap_with_a_cluster_of_another_account_fails_for_that_one(sandbox, flee
     assert left() == {"held", "unknown", "abroad"}
 
 
+@pytest.mark.parametrize("run", ["ensure", "touch", "reap"])
+def test_further_options_of_the_activity_store(sandbox, fleet, play, left, run):
+    options = {"hsm_redis_options": {"redis_min_replicas": 1, "redis_replica_timeout": 0.1}}
+    process = play(run, "-e", f"hsm_holder={HOLDER}", hosts=("idle",), idle=options)
+
+    assert process.returncode == 2
+    assert "redis_min_replicas: 0 of 1 replicas" in process.stdout
+    assert (effects(sandbox), left()) == ([], set(fleet))
+
+
 @pytest.mark.parametrize("arguments", [[], ["-e", "hsm_settle=-1"], ["-e", "hsm_redis_username=nobody"]])
 def test_no_secret_is_printed(sandbox, fleet, play, store, tmp_path, arguments):
     store.execute_command("ACL", "SETUSER", "ci", "on", ">s3cret-password", "~*", "+@all")
