@@ -80,6 +80,7 @@ class Cloud:
         begun: Since when it is as it is.
         older: How it was before, as far as that may still be shown, newest first.
         made: How many HSMs there have been.
+        wanted: How many anybody needs.
         backups: When backups were made.
     """
 
@@ -91,6 +92,7 @@ class Cloud:
     begun: float = 0.0
     older: tuple[Version, ...] = ()
     made: int = 0
+    wanted: int = 1
     backups: tuple[float, ...] = ()
 
     def key(self, stale: bool) -> tuple[t.Any, ...]:
@@ -162,7 +164,7 @@ class Cloud:
         hsm = FakeHsm(f"hsm-{self.made}", str(self.made), "CREATE_IN_PROGRESS", self.now + self.times.create)
         self._remember()
         self.hsms += (hsm,)
-        if present and "b" in self.rules:
+        if len(present) >= self.wanted and "b" in self.rules:
             raise Violation("b", f"{hsm.hsm_id} is created while there is {', '.join(present)}")
         return hsm
 

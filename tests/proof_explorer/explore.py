@@ -226,7 +226,7 @@ def _check_end(world: World) -> None:
     present = [hsm.state for hsm in world.cloud.hsms if hsm.state in PRESENT]
     result = world.actors[-1].place.operation
     left = [key for key, _value in world.cloud.tags if key.startswith("hsmops:")]
-    if present != ["ACTIVE"] or result.kind != "use":
+    if present != ["ACTIVE"] * world.scenario.count or result.kind != "use":
         raise Violation("c", f"at the end the HSMs are {present}, and the last ensure {result.text}")
     if left:
         raise Violation("c", f"at the end there is {', '.join(left)}")

@@ -14,6 +14,7 @@ from unittest import mock
 
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity import plan as activity_plan
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity import scripts
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._activity.api import ActivityStore
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import apply, deletion, marks, waiters
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.deadline import SigningDeadline
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._lifecycle import fleet, reaping
@@ -288,6 +289,49 @@ MUTANTS = [
                 "bool(self._view.client.delete_hsm(ClusterId=self._view.cluster_id, EniIp=hsm.eni_ip) or True)",
             )
         ],
+    ),
+    Mutant(
+        "what replaced an HSM is deleted in its place",
+        Scenario(
+            "replacement",
+            PAIR,
+            USED,
+            starts={"j1": 10},
+            holds={"r1": (20,)},
+            hold_at=frozenset({"DeleteHsm arrives"}),
+            replace=True,
+        ),
+        2,
+        "a",
+        lambda: [
+            text(
+                deletion.Deleter,
+                "_delete_one",
+                "self._send(hsm)",
+                "self._send(hsm) or self._send(self._view.look().find(hsm) or hsm)",
+            )
+        ],
+    ),
+    Mutant(
+        "the reaper does not mind that its commit is refused",
+        Scenario("refused commit", PAIR, USED),
+        0,
+        "a",
+        lambda: [text(Reaper, "reap", "if not commit.granted:", "if False:")],
+    ),
+    Mutant(
+        "no replica confirms a hold",
+        Scenario("unconfirmed hold", (job("j1", "pipeline-1"), reaper()), USED, failover=True),
+        1,
+        "a",
+        lambda: [text(ActivityStore, "hold", ", confirm=True", "")],
+    ),
+    # What no replica is waited for: docs/redis.md says so.
+    Mutant(
+        "a job only touches, and another Redis takes over",
+        Scenario("unconfirmed touch", (job(), reaper()), USED, failover=True),
+        1,
+        "a",
     ),
     Mutant(
         "the reaper takes its mark off though its request may still arrive",

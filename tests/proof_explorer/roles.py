@@ -60,7 +60,9 @@ def job(scenario: Scenario, program: Program, holder: str | None) -> Operation:
     make_client = functools.partial(api.creating_client, t.cast("t.Any", module), guard.deadline)
     creator = Creator(view, make_client, lambda: None, CreateOptions(), wait, guard)
     try:
-        apply.converge(view, functools.partial(make_plan, Present(count=1)), creator, guard, wait, True, False)
+        apply.converge(
+            view, functools.partial(make_plan, Present(count=scenario.count)), creator, guard, wait, True, False
+        )
     except FAILURES as error:
         return Operation("done", f"fails: {error}")
     used = tuple((hsm.hsm_id, hsm.eni_id.removeprefix("eni-")) for hsm in view.cluster.hsms if hsm.usable)
@@ -73,7 +75,7 @@ def reaper(scenario: Scenario, program: Program, _given: None) -> Operation:
     skew = scenario.skew.get(program.name, 0)
     parts = fleet.Fleet(
         environments={"eu-west-1": [Environment(ENVIRONMENT, CLUSTER, scenario.idle_after)]},
-        store=open_store(_redis_params(), {}),
+        store=open_store(_redis_params(scenario), {}),
         make_client=lambda _region: Client(program, scenario.attempts, skew),
         make_wait=lambda _name: Wait(scenario.patience, scenario.delay, (), lambda: program.now, seams.sleep),
         settle=scenario.times.settle,
@@ -95,14 +97,14 @@ def writer(scenario: Scenario, program: Program, skew: int) -> Operation:
     return Operation("done", "has written the record")
 
 
-def _redis_params() -> dict[str, t.Any]:
+def _redis_params(scenario: Scenario) -> dict[str, t.Any]:
     """Return the parameters that name the activity store."""
     defaults = {name: spec.get("default") for name, spec in redis_argument_spec().items()}
-    return {**defaults, "redis_url": "redis://127.0.0.1:6379/0"}
+    return {**defaults, "redis_url": "redis://127.0.0.1:6379/0", "redis_min_replicas": int(scenario.failover)}
 
 
 def _activity_params(scenario: Scenario, holder: str | None) -> dict[str, t.Any]:
     """Return the parameters of `activity`."""
     defaults = {name: spec.get("default") for name, spec in heartbeat_argument_spec().items()}
     given = {"env": ENVIRONMENT, "holder": holder, "settle": scenario.times.settle}
-    return {**defaults, **_redis_params(), **given, "record_ttl": scenario.record_ttl}
+    return {**defaults, **_redis_params(scenario), **given, "record_ttl": scenario.record_ttl}

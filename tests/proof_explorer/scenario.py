@@ -36,7 +36,8 @@ class Scenario:
     Attributes:
         parts: The actors.
         rules: Letters of the rules that are checked.
-        hsm: There is an ACTIVE HSM at the beginning.
+        count: How many HSMs a job needs.
+        hsm: They are there and ACTIVE at the beginning.
         record_age: How old the record is at the beginning; None: there is none.
         marks: Tags at the beginning.
         starts: When an actor begins, in seconds; at the beginning if it is not named.
@@ -46,6 +47,7 @@ class Scenario:
         kills: Names of the actors that may stop for ever.
         flush: Redis may lose everything.
         rollback: Redis may come back with what it held before.
+        failover: Redis has a replica, which must confirm what counts only then, and may take over without the rest.
         replace: AWS may replace the HSM.
         stale: AWS may show what it had before, up to the settling time.
         wire: What may happen to requests on their way: "lost", "held", "throttled", each of all operations or followed by one.
@@ -63,6 +65,7 @@ class Scenario:
     name: str
     parts: tuple[Part, ...]
     rules: frozenset[str] = ALL_RULES
+    count: int = 1
     hsm: bool = True
     record_age: int | None = 4000
     marks: tuple[tuple[str, str], ...] = ()
@@ -73,6 +76,7 @@ class Scenario:
     kills: tuple[str, ...] = ()
     flush: bool = False
     rollback: bool = False
+    failover: bool = False
     replace: bool = False
     stale: bool = False
     wire: frozenset[str] = frozenset()

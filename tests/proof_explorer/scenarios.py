@@ -120,6 +120,33 @@ SCENARIOS = [
         kills=("r1", "j1"),
         aftermath=4000,
     ),
+    Scenario(
+        "another Redis takes over",
+        (reaper("r1"), job("j1", "pipeline-1"), job("j2", "pipeline-2")),
+        failover=True,
+        holds={"r1": (70,), "j1": (70,)},
+        ends=True,
+        kills=("r1", "j1"),
+        aftermath=4000,
+    ),
+    Scenario(
+        "a job that needs two HSMs meets a reaper",
+        (reaper("r1"), job("j1")),
+        count=2,
+        flush=True,
+        replace=True,
+        kills=("r1", "j1"),
+        holds={"r1": (70, 1000), "j1": (70, 400)},
+    ),
+    Scenario(
+        "two creators of two HSMs",
+        (job("j1"), job("j2", "pipeline-2")),
+        count=2,
+        hsm=False,
+        flush=True,
+        kills=("j1",),
+        holds={"j1": (70, 200, 1000), "j2": (200,)},
+    ),
 ]
 
 # A request that was held up is repeated, and the repeated one is throttled: the first may still arrive.

@@ -41,16 +41,21 @@ class _Inline:
 def _run_script(
     _connection: common.Connection, script: str, calls: t.Sequence[common.Call], confirm: bool = False
 ) -> tuple[list[t.Any], int]:
-    return [redis_step(script, call) for call in calls], 9
+    return [redis_step(script, call, confirm) for call in calls], 9
 
 
-def redis_step(script: str, call: common.Call) -> t.Any:
+def redis_step(script: str, call: common.Call, confirm: bool = False) -> t.Any:
     """Take a step in Redis.
+
+    Args:
+        script: The script.
+        call: Its keys and arguments.
+        confirm: Wait until the replica has it, and with it all that was written before.
 
     Raises:
         ActivityError: It does not answer.
     """
-    answer = programs.current().do(Operation("redis", "Redis", (script, call)))
+    answer = programs.current().do(Operation("redis", "Redis", (script, call, confirm)))
     if answer == NO_ANSWER:
         raise ActivityError("redis_url: Redis does not answer")
     return answer

@@ -83,11 +83,14 @@ class World:
         self.scenario = scenario
         self.server = server
         self.cloud = Cloud(BEGIN, scenario.times, scenario.rules, scenario.marks, begun=BEGIN - 86_400)
+        self.cloud.wanted = scenario.count
         if scenario.hsm:
-            self.cloud.made, self.cloud.hsms = 1, (FakeHsm("hsm-1", "1", "ACTIVE"),)
+            self.cloud.made = scenario.count
+            self.cloud.hsms = tuple(FakeHsm(f"hsm-{i}", f"{i}", "ACTIVE") for i in range(1, scenario.count + 1))
         self.redis: store.State = ()
         self.redis_run = store.FIRST_RUN
         self.redis_before: tuple[store.State, ...] = ()
+        self.unconfirmed: tuple[store.State, ...] = ()
         if scenario.record_age is not None:
             written = BEGIN - scenario.record_age
             self.redis = store.put((), store.RECORD, str(written), written + scenario.record_ttl)
@@ -122,7 +125,7 @@ class World:
         """Hash everything that the future depends on."""
         scenario = self.scenario
         actors = tuple(actor.key() for actor in self.actors)
-        before = self.redis_before if scenario.rollback else ()
+        before = (self.redis_before if scenario.rollback else (), self.unconfirmed if scenario.failover else ())
         return hash(
             (self.cloud.key(scenario.stale), self.redis, self.redis_run, before, actors, self.current, self.orphans)
         )
@@ -170,6 +173,7 @@ class World:
             "end": lambda: f"{self.actors[move.subject].program.name} ends",
             "flush": lambda: "Redis loses everything",
             "rollback": lambda: f"Redis comes back as it was {move.way} changes before",
+            "failover": lambda: f"the replica takes over, without the last {move.way} changes",
             "replace": lambda: "AWS replaces the HSM",
         }
         return texts[move.kind]()
@@ -195,14 +199,10 @@ class World:
         elif move.kind == "hold":
             held = self.actors[move.subject]
             held.status, held.wake = ASLEEP, max(held.wake, self.now + move.way)
-        elif move.kind == "flush":
-            self.redis, self.redis_before = (), ()
-        elif move.kind == "rollback":
-            self.redis = store.expire(self.redis_before[-move.way], self.now)
-            self.redis_before = self.redis_before[: -move.way]
-            self.redis_run = (self.redis_run[0] + 1, self.now)
-        else:
+        elif move.kind == "replace":
             self.cloud.replace()
+        else:
+            self._lose(move)
 
     def let_pass(self, until: float) -> None:
         """Let time pass. Whoever uses an HSM beats in time."""
@@ -252,9 +252,26 @@ class World:
             found.append(Move(1, "flush"))
         if scenario.rollback:
             found += [Move(1, "rollback", way=back + 1) for back in range(len(self.redis_before))]
+        if scenario.failover:
+            found += [Move(1, "failover", way=lost) for lost in range(len(self.unconfirmed) + 1)]
         if scenario.replace and any(hsm.state == "ACTIVE" for hsm in self.cloud.hsms):
             found.append(Move(1, "replace"))
         return found
+
+    def _lose(self, move: Move) -> None:
+        """Have Redis lose what it knows, or some of it."""
+        number, _began = self.redis_run
+        if move.kind == "flush":
+            self.redis, self.redis_before, self.unconfirmed = (), (), ()
+        elif move.kind == "rollback":
+            self.redis = store.expire(self.redis_before[-move.way], self.now)
+            self.redis_before = self.redis_before[: -move.way]
+            self.redis_run = (number + 1, self.now)
+        else:
+            if move.way:
+                self.redis = store.expire(self.unconfirmed[-move.way], self.now)
+            # The replica has run for as long as the one that it follows.
+            self.redis_run, self.unconfirmed = (number + 1, 0.0), ()
 
     def _step(self, actor: Actor, way: t.Any) -> None:
         operation = actor.place.operation
@@ -283,11 +300,14 @@ class World:
         answer = self.cloud.carry_out(request, self._users)
         return TIMEOUT if way == LOST else answer
 
-    def _redis_step(self, actor: Actor, script: str, call: t.Any) -> t.Any:
+    def _redis_step(self, actor: Actor, script: str, call: t.Any, confirm: bool) -> t.Any:
         answer, after = self.server.run(self.redis, script, call, self.now, self.redis_run)
         if after != self.redis:
             self.redis_before = (*self.redis_before[-2:], self.redis)
+            self.unconfirmed += (self.redis,)
             self.redis = after
+        if confirm:
+            self.unconfirmed = ()
         if self.server.names.get(script) in ("touch", "hold"):
             actor.touched, actor.late = self.now, False
         return answer
