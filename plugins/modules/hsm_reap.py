@@ -125,7 +125,8 @@ options:
     default: 5
   record_ttl:
     description:
-      - How many seconds a record lives that is written because there was none.
+      - How many seconds a record lives that is written because there was none. It is at least twice as long as
+        O(environments[].idle_after), so that the environment can get idle.
     type: int
     default: 7200
   saved_placements:

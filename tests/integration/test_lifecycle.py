@@ -121,6 +121,11 @@ def test_reap_starts_the_clock_of_what_has_no_record(aws, reap, store, hsm):
     assert "DeleteHsm" not in operations(aws)
 
 
+def test_reap_starts_a_clock_that_lives_until_it_is_idle(reap, store, hsm, cluster_id):
+    reap(environments=[{"env": "dev", "cluster_id": cluster_id, "idle_after": 9000}])
+    assert store.ttl(RECORD) == pytest.approx(18_000, abs=2)
+
+
 def test_reap_keeps_what_is_held_or_protected(aws, reap, store, idle, cluster_id):
     store.zadd("hsm:dev:holds", {"pipeline-7": int(time.time()) + 600})
     assert "pipeline-7" in only(reap())["reason"]

@@ -261,6 +261,25 @@ def test_reap_with_a_cluster_of_another_account_fails_for_that_one(sandbox, flee
     assert left() == {"held", "unknown", "abroad"}
 
 
+@pytest.mark.parametrize(
+    ("run", "arguments", "message"),
+    [
+        ("reap", ["hsm_idle_after=0"], "environments: idle_after of idle: 0 is no duration"),
+        ("reap", ["hsm_reap_max=-1"], "max_deletions: -1 is less than 0."),
+        ("touch", ["hsm_holder=job", "hsm_hold_for=86401"], "hold_for: 86401 is more than a day (86400 seconds)"),
+        ("release", ['{"hsm_holder": "a b"}'], "holder: 'a b' is no id of a holder"),
+    ],
+)
+def test_bad_input_of_the_runs(sandbox, fleet, play, contents, left, run, arguments, message):
+    before = contents()
+    process = play(run, *(part for argument in arguments for part in ("-e", argument)), hosts=("idle",))
+
+    assert process.returncode == 2
+    assert message in process.stdout
+    assert "Traceback" not in process.stdout + process.stderr
+    assert (effects(sandbox), left(), contents()) == ([], set(fleet), before)
+
+
 @pytest.mark.parametrize("run", ["ensure", "touch", "reap"])
 def test_further_options_of_the_activity_store(sandbox, fleet, play, left, run):
     options = {"hsm_redis_options": {"redis_min_replicas": 1, "redis_replica_timeout": 0.1}}

@@ -144,6 +144,8 @@ def test_environment_must_be_said_and_known(play, run):
         (["hsm_cluster_id="], "cluster_id: '' is not a cluster id"),
         (["hsm_count=two"], "hsm_count"),
         (["hsm_count=0"], "count: is 0. With state=present it is 1 or more"),
+        (['{"hsm_env": "a b"}'], "activity.env: 'a b' is no name of an environment"),
+        (["hsm_holder=job", "hsm_hold_for=86401"], "activity.hold_for: 86401 is more than a day"),
         (["hsm_redis_url=redis://127.0.0.1:1"], "redis_url: Redis at 127.0.0.1:1 does not answer"),
         (["hsm_redis_username=ci", "hsm_redis_password=wrong"], "refused the user or password"),
         (['{"hsm_availability_zones": ["eu-west-1z"]}'], "availability_zones: cluster"),

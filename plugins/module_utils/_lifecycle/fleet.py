@@ -190,7 +190,9 @@ def _start_clocks(fleet: Fleet, found: t.Mapping[str, _Found], reports: t.Mappin
     names = [name for name, entry in found.items() if entry.decision.action == START_CLOCK]
     if not names:
         return
-    for name, answer in zip(names, fleet.store.start_clock(names, fleet.record_ttl), strict=True):
+    # A record that expires before it is idle would only be started again and again.
+    record_ttl = max(fleet.record_ttl, *(2 * int(found[name].environment.idle_after) for name in names))
+    for name, answer in zip(names, fleet.store.start_clock(names, record_ttl), strict=True):
         if answer.granted:
             reports[name].reason = "there was no record; its time begins to count now"
 
