@@ -125,7 +125,9 @@ def verify(hsm: Hsm, store: Store, opener: Opener, wish: Wish) -> Outcome:
     live = Examiner(hsm).examine(hsm.find_keys(), wish.selection)
     comparison = compare(live, stored, wish.selection)
     outcome = Outcome(False, {"name": wish.name, **_identity(manifest, content), "verified": verified})
-    _add_comparison(outcome, comparison, stored, uncovered=comparison.uncovered)
+    _add_comparison(outcome, comparison, stored)
+    if comparison.uncovered:
+        outcome.warnings.append(_uncovered_text(comparison.uncovered))
     problems = []
     if comparison.lacking:
         problems.append(f"the backup lacks, or has another in place of, {_names(comparison.lacking)}")
@@ -160,9 +162,11 @@ def restore(hsm: Hsm, store: Store, opener: Opener, wish: Wish, dry: bool) -> Ou
     prove_backup(hsm, stored, opened)
     live = Examiner(hsm).examine(hsm.find_keys(), wish.selection)
     comparison = compare(live, stored, wish.selection)
-    replaced = set() if wish.superseded else stored.superseded()
+    superseded = stored.superseded()
     missing = sorted(
-        (place for place in comparison.missing if place not in replaced),
+        comparison.missing + comparison.replaced
+        if wish.superseded
+        else (place for place in comparison.missing if place not in superseded),
         key=lambda place: (KEY_CLASSES.index(records[place].ref.key_class), records[place].ref),
     )
     restored, failed = [], []
@@ -412,16 +416,12 @@ def _describe_backup(
     return outcome
 
 
-def _add_comparison(
-    outcome: Outcome, comparison: Comparison, stored: Stored, uncovered: t.Sequence[LiveKey] = ()
-) -> None:
+def _add_comparison(outcome: Outcome, comparison: Comparison, stored: Stored) -> None:
     other = {"value": comparison.other_value, "flags": comparison.other_flags, "unknown": comparison.unknown}
     outcome.result["differences"] = [
         {**plain, "what": what} for what, places in other.items() for plain in _plain(_refs(stored, places))
     ]
-    outcome.result["not_covered"] = _with_reasons(uncovered)
-    if uncovered:
-        outcome.warnings.append(_uncovered_text(uncovered))
+    outcome.result["not_covered"] = _with_reasons(comparison.uncovered)
 
 
 def _uncovered_text(uncovered: t.Sequence[LiveKey]) -> str:

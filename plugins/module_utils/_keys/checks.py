@@ -49,7 +49,8 @@ class Examiner:
 
     def _examined(self, key: HsmKey) -> LiveKey:
         try:
-            return replace(key.live, check=self._check(key))
+            live = self._with_half(key)
+            return replace(live, check=self._check(replace(key, live=live)))
         except RefusedError as error:
             return replace(key.live, obstacle=key.live.obstacle or str(error))
 
@@ -61,13 +62,19 @@ class Examiner:
             return self._of_copy(key, lambda copy: check_of_secret(self._hsm, copy, live.key_type))
         if not live.public:
             raise RefusedError("the HSM has no public half of it")
-        if live.ref.key_class == "private" and live.key_type == "ec":
-            # An RSA key holds its modulus itself; the public half of an EC key was found by its id only.
-            if "sign" in live.flags:
-                prove(self._hsm, key.handle, live.key_type, live.public)
-            else:
-                self._of_copy(key, lambda copy: prove(self._hsm, copy, live.key_type, live.public))
         return check_of_public(live.public)
+
+    def _with_half(self, key: HsmKey) -> LiveKey:
+        """Give the private half of an EC key the public one that it belongs to. An RSA key has its modulus itself."""
+        live, publics = key.live, [half.public for half in key.halves]
+        if not publics:
+            return live
+        if "sign" in live.flags:
+            number = prove(self._hsm, key.handle, live.key_type, publics)
+        else:
+            number = self._of_copy(key, lambda copy: prove(self._hsm, copy, live.key_type, publics))
+        half = key.halves[number]
+        return replace(live, public=half.public, size=half.size, curve=half.curve)
 
     def _of_copy(self, key: HsmKey, ask: t.Callable[[t.Any], t.Any]) -> t.Any:
         live = key.live
@@ -106,15 +113,18 @@ def check_of_public(public: bytes) -> str:
     return f"spki-sha256:{fingerprint_of(public)}"
 
 
-def prove(hsm: Hsm, key: t.Any, key_type: str, public: bytes) -> None:
-    """See that a private key is the other half of a public one, by a signature.
+def prove(hsm: Hsm, key: t.Any, key_type: str, publics: t.Sequence[bytes]) -> int:
+    """Say which of some public keys a private one is the other half of, by a signature.
 
     Raises:
-        RefusedError: It is not, or does not sign.
+        RefusedError: It is that of none, or does not sign.
     """
     challenge = secrets.token_bytes(32)
-    if not proves(public, challenge, hsm.answer(key, key_type, challenge)):
-        raise RefusedError("its private and its public half do not belong together")
+    signature = hsm.answer(key, key_type, challenge)
+    for number, public in enumerate(publics):
+        if proves(public, challenge, signature):
+            return number
+    raise RefusedError("its private and its public half do not belong together")
 
 
 def prove_record(hsm: Hsm, data_key: t.Any, record: KeyRecord) -> None:
@@ -135,7 +145,7 @@ def prove_record(hsm: Hsm, data_key: t.Any, record: KeyRecord) -> None:
     copy = hsm.unwrap_copy(data_key, record.ref.key_class, record.key_type, record.blob)
     try:
         if record.ref.key_class == "private":
-            prove(hsm, copy, record.key_type, record.public)
+            prove(hsm, copy, record.key_type, [record.public])
         elif check_of_secret(hsm, copy, record.key_type) != record.check:
             raise RefusedError("what the backup holds is another key: its check value is another")
     finally:

@@ -70,10 +70,12 @@ class HsmKey:
     Attributes:
         live: What it is.
         handle: What PKCS#11 knows it by, in this session.
+        halves: Of the private half of an EC key, the public keys one of which is its other half; the likeliest first.
     """
 
     live: LiveKey
     handle: t.Any
+    halves: tuple[LiveKey, ...] = ()
 
 
 def open_hsm(library: str, slot: int | None, token_label: str | None, pin: str, refusals: Refusals) -> Hsm:
@@ -149,13 +151,13 @@ class Hsm:
         }  # fmt: skip
 
     def find_keys(self) -> list[HsmKey]:
-        """Return every token object that is a key, the halves of a pair put together by what they have in common."""
+        """Return every token object that is a key."""
         with _telling("looking for keys"):
             public = [_read_key(found, "public") for found in self._search(ObjectClass.PUBLIC_KEY)]
             private = [_read_key(found, "private") for found in self._search(ObjectClass.PRIVATE_KEY)]
             secret = [_read_key(found, "secret") for found in self._search(ObjectClass.SECRET_KEY)]
         halves = [key.live for key in public if key.live.key_type == "ec" and not key.live.obstacle]
-        return secret + [_with_half(key, halves) for key in private] + public
+        return secret + [_with_halves(key, halves) for key in private] + public
 
     def make_data_key(self) -> t.Any:
         """Generate the AES-256 key, a session object, under which a run wraps keys. It can leave the HSM wrapped only."""
@@ -462,18 +464,18 @@ def _with_public(live: LiveKey, read: t.Mapping[t.Any, t.Any]) -> LiveKey:
     return replace(live, public=public, size=size, curve=curve)
 
 
-def _with_half(key: HsmKey, halves: t.Sequence[LiveKey]) -> HsmKey:
-    """Give the private half of an EC key the public one that has its id, or else its label."""
+def _with_halves(key: HsmKey, halves: t.Sequence[LiveKey]) -> HsmKey:
+    """Give the private half of an EC key the public ones that have its id or its label: only its signature tells which it is."""
     live = key.live
     if live.public or live.obstacle:
         return key
-    same = [half for half in halves if live.ref.id and half.ref.id == live.ref.id]
-    same = same or [half for half in halves if half.ref.label == live.ref.label]
-    if not same:
+    alike = [
+        half for half in halves if (live.ref.id and half.ref.id == live.ref.id) or half.ref.label == live.ref.label
+    ]
+    if not alike:
         return replace(key, live=replace(live, obstacle="the HSM has no public half of it to prove a copy with"))
-    # Of several with that id, the one that also has its label.
-    half = max(same, key=lambda half: half.ref.label == live.ref.label)
-    return replace(key, live=replace(live, public=half.public, size=half.size, curve=half.curve))
+    alike.sort(key=lambda half: (half.ref.id != live.ref.id, half.ref.label != live.ref.label))
+    return replace(key, halves=tuple(alike))
 
 
 def _session_template(*capabilities: str, extractable: bool) -> dict[t.Any, t.Any]:

@@ -315,6 +315,7 @@ class Comparison:
         unknown: Records of which the HSM has a key by that name that cannot be compared.
         other_value: Records of which the HSM has another key by that name.
         other_flags: Records of keys that the HSM has with other flags.
+        replaced: Records that are superseded, of keys that the HSM lacks, and has those in place of that replaced them.
         lacking: Keys of the HSM that the backup lacks, or has another in place of.
         uncovered: Keys of the HSM that cannot be exported, and that the backup lacks.
     """
@@ -324,6 +325,7 @@ class Comparison:
     unknown: tuple[Position, ...]
     other_value: tuple[Position, ...]
     other_flags: tuple[Position, ...]
+    replaced: tuple[Position, ...]
     lacking: tuple[KeyRef, ...]
     uncovered: tuple[LiveKey, ...]
 
@@ -338,26 +340,31 @@ def compare(live: t.Sequence[LiveKey], stored: Stored, selection: Selection) -> 
     """
     records = {place: record for place, record in stored.records().items() if selection.matches(record.ref)}
     superseded = stored.superseded()
-    chosen = [key for key in live if selection.matches(key.ref)]
+    held = {(record.ref, record.key_type, record.check) for record in records.values()}
+    groups: dict[KeyRef, list[LiveKey]] = defaultdict(list)
+    absent = []
+    for key in live:
+        if selection.matches(key.ref):
+            groups[key.ref].append(key)
+            absent += [] if (key.ref, key.key_type, key.check) in held else [key]
+    strange = {key.ref for key in absent}
     found: dict[str, list[Position]] = defaultdict(list)
     for place, record in records.items():
-        group = [key for key in chosen if key.ref == record.ref]
-        found[_judge(record, group, place in superseded)].append(place)
-    held = {(record.ref, record.key_type, record.check) for record in records.values()}
-    named = {record.ref for record in records.values()}
-    absent = [key for key in chosen if (key.ref, key.key_type, key.check) not in held]
+        judged = _judge(record, groups.get(record.ref, []), place in superseded, record.ref in strange)
+        found[judged].append(place)
     return Comparison(
         missing=tuple(found["missing"]),
         present=tuple(found["present"]),
         unknown=tuple(found["unknown"]),
         other_value=tuple(found["other_value"]),
         other_flags=tuple(found["other_flags"]),
+        replaced=tuple(found["replaced"]),
         lacking=_sorted_refs(key.ref for key in absent if not key.obstacle),
-        uncovered=tuple(key for key in absent if key.obstacle and key.ref not in named),
+        uncovered=tuple(key for key in absent if key.obstacle),
     )
 
 
-def _judge(record: KeyRecord, group: list[LiveKey], superseded: bool) -> str:
+def _judge(record: KeyRecord, group: list[LiveKey], superseded: bool, strange: bool) -> str:
     same = [key for key in group if (key.key_type, key.check) == (record.key_type, record.check)]
     if same:
         return "present" if any(key.flags == record.flags for key in same) else "other_flags"
@@ -365,8 +372,11 @@ def _judge(record: KeyRecord, group: list[LiveKey], superseded: bool) -> str:
         return "missing"
     if any(key.check is None for key in group):
         return "unknown"
-    # What the HSM has in its place is known, and is in the backup as well.
-    return "replaced" if superseded else "other_value"
+    if superseded:
+        # What the HSM has in its place is known, and is in the backup as well.
+        return "replaced"
+    # Where each key of that name is another one that the backup has, this one is simply not there.
+    return "other_value" if strange else "missing"
 
 
 def _sorted_refs(refs: t.Iterable[KeyRef]) -> tuple[KeyRef, ...]:

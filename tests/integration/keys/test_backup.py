@@ -172,8 +172,9 @@ def test_a_key_that_was_replaced_is_kept_and_not_restored_by_itself(tokens, some
     assert len(restore(token_label=other)["restored"]) == 3
     with tokens.session(other) as session:
         assert use(session, "a") == new
-        session.get_key(ObjectClass.SECRET_KEY, label="a").destroy()
-    restore(token_label=tokens.make(), restore_superseded=True, labels=["a"])
+    # Beside what has replaced it, for one who asks for it.
+    assert names(restore(token_label=other, restore_superseded=True)["restored"]) == [("secret", "a")]
+    assert not restore(token_label=other, restore_superseded=True)["changed"]
     third = tokens.make()
     assert len(restore(token_label=third, restore_superseded=True)["restored"]) == 4
     with tokens.session(third) as session:
@@ -206,6 +207,18 @@ def test_keys_that_cannot_be_exported_are_named(tokens, some, folder, back_up, v
     assert "no backup but AWS's own covers" in verify(require_complete=True)["msg"]
 
 
+def test_a_key_that_can_be_exported_no_more_is_not_covered_by_its_namesake(tokens, some, back_up, verify, restore):
+    back_up()
+    with tokens.session(some) as session:
+        session.get_key(ObjectClass.SECRET_KEY, label="a").destroy()
+        make_secret(session, "a", extractable=False)
+    checked = verify(require_complete=True)
+
+    assert "no backup but AWS's own covers secret key 'a' (id 61): it is not extractable" in checked["msg"]
+    assert [key["label"] for key in checked["not_covered"]] == ["a"]
+    assert [key["label"] for key in restore()["not_covered"]] == ["a"]
+
+
 def test_a_pair_that_is_none_is_not_taken_for_one(tokens, some, back_up):
     with tokens.session(some) as session:
         make_pair(session, "torn", "secp256r1")[0].destroy()
@@ -220,12 +233,19 @@ def test_two_keys_of_one_name(tokens, token, back_up, restore, verify):
     with tokens.session(token) as session:
         for _number in range(2):
             make_secret(session, "twin")
-    assert back_up()["keys"] == 2
+            make_pair(session, "twin", "secp256r1")
+    made = back_up()
+    assert (made["keys"], made["not_covered"]) == (6, [])
     assert not back_up()["changed"]
     other = tokens.make()
-    assert len(restore(token_label=other)["restored"]) == 2
+    assert len(restore(token_label=other)["restored"]) == 6
     assert not restore(token_label=other)["changed"]
-    assert verify(token_label=other)["verified"] == 2
+    assert verify(token_label=other)["verified"] == 6
+
+    with tokens.session(other) as session:
+        list(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))[0].destroy()
+    assert names(restore(token_label=other)["restored"]) == [("secret", "twin")]
+    assert not back_up(token_label=other)["changed"]
 
 
 def test_a_selection_leaves_the_rest_alone(tokens, some, back_up, restore):

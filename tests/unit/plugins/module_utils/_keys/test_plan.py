@@ -191,13 +191,19 @@ def test_a_comparison_accounts_for_everything(old, live):
         *comparison.unknown,
         *comparison.other_value,
         *comparison.other_flags,
+        *comparison.replaced,
     ]
 
     assert sorted(judged) == sorted(records)
-    named = {key.ref for key in live}
-    assert all(records[place].ref not in named for place in comparison.missing)
     held = {(record.ref, record.check) for record in records.values()}
+    strange = {key.ref for key in live if (key.ref, key.check) not in held}
+    there = {(key.ref, key.check) for key in live}
+    for place in comparison.missing:
+        # Nothing comes beside a key that nobody knows, and nothing twice.
+        assert records[place].ref not in strange
+        assert (records[place].ref, records[place].check) not in there
     assert set(comparison.lacking) == {key.ref for key in live if not key.obstacle and (key.ref, key.check) not in held}
+    assert {key.ref for key in comparison.uncovered} == {key.ref for key in live if key.obstacle}
 
 
 @pytest.mark.parametrize(
