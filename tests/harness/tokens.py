@@ -54,11 +54,11 @@ class Tokens:
         return label
 
     @contextlib.contextmanager
-    def session(self, label: str) -> t.Iterator[pkcs11.Session]:
-        """Log in, as an application would."""
+    def session(self, label: str, **more: t.Any) -> t.Iterator[pkcs11.Session]:
+        """Log in, as an application would; `more` are parameters of python-pkcs11."""
         library = pkcs11.lib(self.library)
         try:
-            yield library.get_token(token_label=label).open(rw=True, user_pin=PIN)
+            yield library.get_token(token_label=label).open(rw=True, user_pin=PIN, **more)
         finally:
             library.finalize()
 

@@ -442,7 +442,7 @@ def _reasons(keys: t.Iterable[LiveKey]) -> str:
 
 
 def _plain(refs: t.Iterable[KeyRef]) -> list[dict[str, str]]:
-    return [{"class": ref.key_class, "label": ref.label, "id": ref.id} for ref in refs]
+    return [{"class": ref.key_class, "label": ref.printable_label, "id": ref.id} for ref in refs]
 
 
 def _with_reasons(keys: t.Iterable[LiveKey]) -> list[dict[str, str]]:

@@ -62,6 +62,11 @@ class KeyRef:
     label: str
     id: str
 
+    @property
+    def printable_label(self) -> str:
+        """The label as a module can return it: Ansible takes no surrogates, so bytes that are no UTF-8 stand there as \\xff."""
+        return self.label.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
     def __str__(self) -> str:
         # Control characters and surrogates of a label must not reach a terminal.
         label = self.label.encode("unicode_escape").decode()

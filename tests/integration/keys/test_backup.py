@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys import hsm
 from harness.tokens import accepts, attributes, make_pair, make_secret, sign, use
 from pkcs11 import Attribute, KeyType, ObjectClass
 
@@ -217,6 +218,25 @@ def test_a_key_that_can_be_exported_no_more_is_not_covered_by_its_namesake(token
     assert "no backup but AWS's own covers secret key 'a' (id 61): it is not extractable" in checked["msg"]
     assert [key["label"] for key in checked["not_covered"]] == ["a"]
     assert [key["label"] for key in restore()["not_covered"]] == ["a"]
+
+
+def test_a_label_that_is_no_text(tokens, token, back_up, verify, restore):
+    label = b"\xff\xfe\x1b".decode("utf-8", "surrogateescape")
+    with tokens.session(token, attribute_mapper=hsm._Mapper()) as session:
+        for extractable in (True, False):
+            flags = {"TOKEN": True, "LABEL": label, "ENCRYPT": True, "EXTRACTABLE": extractable}
+            session.generate_key(
+                KeyType.AES, 256, capabilities=0, template={Attribute[name]: value for name, value in flags.items()}
+            )
+    other = tokens.make()
+    runs = [back_up(diff=True), verify(), restore(token_label=other, diff=True), verify(labels=["x"])]
+
+    assert not runs[0].get("failed"), runs[0]
+    assert [key["label"] for key in runs[0]["added"] + runs[0]["not_covered"]] == ["\\xff\\xfe\x1b"] * 2
+    # Ansible takes nothing else from a module.
+    assert json.dumps(runs, ensure_ascii=False).encode()
+    with tokens.session(other, attribute_mapper=hsm._Mapper()) as session:
+        assert next(iter(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))).label == label
 
 
 def test_a_pair_that_is_none_is_not_taken_for_one(tokens, some, back_up):
