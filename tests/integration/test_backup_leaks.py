@@ -90,7 +90,14 @@ def test_a_run_leaves_nothing_secret(estates, tmp_path):
     del estate.variables["hsm_key_backup"]["pin"]
     estate.variables["hsm_key_backup"]["pin_file"] = str(tmp_path / "pin")
     (tmp_path / "pin").write_text(PIN)
-    (tmp_path / "inventory").write_text(yaml.safe_dump(estates.inventory(estate)))
+    # The host with the PKCS#11 library has a Python of its own.
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho used >> "$0.used"\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    inventory = estates.inventory(estate)
+    inventory["all"]["hosts"]["vault"] = {"ansible_connection": "local", "ansible_python_interpreter": str(python)}
+    inventory["all"]["vars"]["hsm_key_backup_host"] = "vault"
+    (tmp_path / "inventory").write_text(yaml.safe_dump(inventory))
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     (tmp_path / "runner").mkdir()
     home.mkdir()
@@ -112,7 +119,7 @@ def test_a_run_leaves_nothing_secret(estates, tmp_path):
             project_dir=str(CHECKOUT),
             playbook=str(CHECKOUT / "playbooks" / f"{playbook}.yml"),
             inventory=str(tmp_path / "inventory"),
-            extravars={"env": "all", "hsm_keys_after_restore": "restored"},
+            extravars={"env": estate.name, "hsm_keys_after_restore": "restored"},
             envvars=environment,
             verbosity=3,
             quiet=True,
@@ -124,6 +131,7 @@ def test_a_run_leaves_nothing_secret(estates, tmp_path):
     places = files(tmp_path, GIVEN) | {f"process {number}": line for number, line in enumerate(processes.seen)}
     assert len(list((tmp_path / "runner" / "artifacts").iterdir())) == 2
     assert any(b"ansible-playbook" in line for line in processes.seen)
+    assert (tmp_path / "python.used").exists()
     assert (tmp_path / "ansible.log").stat().st_size > 1000
     places |= {f"Redis {name!r}": content for name, content in estates.contents().items()}
     places |= {f"secret {name}": content for name, content in estate.secrets().items()}
