@@ -59,10 +59,12 @@ def drill_report(found: t.Mapping[str, t.Any], env: str) -> list[str]:
     if keys.get("skipped"):
         return [*lines, "keys: not proved, because hsm_key_backup is not set"]
     lacking = ", ".join(key["label"] for key in keys["restored"])
+    uncovered = ", ".join(f"{key['label']} ({key['reason']})" for key in keys["not_covered"])
     return [
         *lines,
         f"keys: all {keys['keys']} of the backup {keys['name']}, generation {keys['generation']}, were proved",
         f"keys: AWS's backup alone would have lost {lacking or 'none of these'}",
+        f"keys: the backup {keys['name']} alone would have lost {uncovered or 'none of these'}",
     ]
 
 

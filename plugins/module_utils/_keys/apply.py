@@ -421,7 +421,8 @@ def _add_comparison(outcome: Outcome, comparison: Comparison, stored: Stored) ->
     outcome.result["differences"] = [
         {**plain, "what": what} for what, places in other.items() for plain in _plain(_refs(stored, places))
     ]
-    outcome.result["not_covered"] = _with_reasons(comparison.uncovered)
+    lacking = [{**plain, "reason": "the backup does not have it"} for plain in _plain(comparison.lacking)]
+    outcome.result["not_covered"] = _with_reasons(comparison.uncovered) + lacking
 
 
 def _uncovered_text(uncovered: t.Sequence[LiveKey]) -> str:

@@ -125,6 +125,7 @@ def test_only_what_changed_is_wrapped(tokens, some, folder, back_up, verify, res
 
     assert "lacks, or has another in place of, secret key 'd' (id 64)" in stale["msg"]
     assert "the flags differ of secret key 'b' (id 62)" in stale["msg"]
+    assert [(key["label"], key["reason"]) for key in stale["not_covered"]] == [("d", "the backup does not have it")]
     assert (names(second["added"]), names(second["renewed"])) == ([("secret", "d")], [("secret", "b")])
     assert (second["unchanged"], second["keys"], second["parts"], second["generation"]) == (2, 4, 2, 2)
     assert part.exists()

@@ -13,7 +13,7 @@ FOUND = {
     "source": {"backup_id": "backup-aaaaaaaaaaa", "create_timestamp": "2026-01-01T09:00:00.123000+00:00"},
     "cluster": {"elapsed": 300.4},
     "hsm": {"elapsed": 600.6},
-    "keys": {"keys": 3, "name": "dev", "generation": 2, "restored": []},
+    "keys": {"keys": 3, "name": "dev", "generation": 2, "restored": [], "not_covered": []},
 }
 HEAD = [
     "dev: an HSM with its keys was there after 1235 s: 300 s for a cluster, 601 s for an HSM in it",
@@ -31,8 +31,15 @@ def test_it_is_the_filter_of_that_name():
     [([], "none of these"), ([{"label": "a"}], "a"), ([{"label": "a"}, {"label": "b"}], "a, b")],
 )
 def test_keys(restored, lost):
-    found = {**FOUND, "keys": {**FOUND["keys"], "restored": restored}}
-    assert drill_report(found, "dev") == [*HEAD, PROVED, f"keys: AWS's backup alone would have lost {lost}"]
+    uncovered = [{**key, "reason": "it is not extractable"} for key in restored]
+    found = {**FOUND, "keys": {**FOUND["keys"], "restored": restored, "not_covered": uncovered}}
+    lost_too = ", ".join(f"{key['label']} (it is not extractable)" for key in restored) or "none of these"
+    assert drill_report(found, "dev") == [
+        *HEAD,
+        PROVED,
+        f"keys: AWS's backup alone would have lost {lost}",
+        f"keys: the backup dev alone would have lost {lost_too}",
+    ]
 
 
 def test_keys_that_were_not_looked_at_are_not_said_to_be_proved():
