@@ -719,6 +719,25 @@ def test_a_drill_that_is_killed_is_cleaned_up_by_the_next(estates, backed_up, mo
     assert backed_up.unusable() == []
 
 
+@pytest.mark.slow
+def test_a_drill_leaves_its_cluster_alone_once_that_is_an_environment(estates, backed_up, make):
+    """In need, somebody has taken what a drill had made for the real one."""
+    started = estates.start("restore_drill", backed_up)
+    with estates.tap.hooked(after=lambda exchange: started.kill() if exchange.name == "kms:Decrypt" else None):
+        started.wait()
+    [promoted] = drills(estates, backed_up)
+    other = make(kinds=(), hsm_cluster_id=promoted["ClusterId"])
+    estates.tap.clear()
+
+    run = estates.play("restore_drill", backed_up, other, arguments=["-e", f"env={backed_up.name}"])
+
+    assert run.status == 2, run.stdout
+    assert "Take the tag hsm-drill-of off that cluster" in run.text
+    assert estates.tap.writes() == []
+    [still] = drills(estates, backed_up)
+    assert len(still["Hsms"]) == 1
+
+
 def test_one_environment_whose_keys_cannot_be_backed_up_does_not_keep_another(estates, make):
     plain = make(kinds=(), hsm_key_backup_required=False, hsm_backup_never_expires=False).furnish(())
     failing = make()
