@@ -59,7 +59,11 @@ options:
   pin:
     description:
       - PIN of the user who owns the keys; on CloudHSM, the name of a crypto user, a colon and the password.
-      - The first line of O(pin_file) or the environment variable E(HSM_PIN) are used where it is not set.
+      - The first line of O(pin_file) or the environment variable E(HSM_PIN) are used where it is not set. Set that for the whole
+        run, or on the host. The keyword C(environment) of a play or a task is no place for it - Ansible puts what stands there
+        on a command line, and prints it with C(-vvv).
+      - Without pipelining (C(ansible_pipelining)), Ansible writes every parameter of a module into a file that lies there while
+        the module runs. O(pin_file) keeps the PIN out of it. The playbooks of this collection use pipelining.
       - It is tried once, and after a refusal not again, in later runs either. Five wrong ones in a row lock a crypto user.
     type: str
   pin_file:
@@ -166,7 +170,7 @@ options:
     type: path
   custodian_passphrase:
     description:
-      - Passphrase of O(custodian_key_file).
+      - Passphrase of O(custodian_key_file). What O(pin) says of pipelining goes for it too.
     type: str
   require_complete:
     description:

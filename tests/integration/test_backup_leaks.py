@@ -16,7 +16,7 @@ from pathlib import Path
 import ansible_runner
 import pytest
 import yaml
-from harness.estates import FEW_KINDS, PIN, Estates
+from harness.estates import FEW_KINDS, PIN, Estate, Estates
 from harness.pkcs11 import need_softhsm
 from sandbox.sandbox import CHECKOUT
 
@@ -55,6 +55,19 @@ def files(folder: Path, but: t.Container[str] = ()) -> dict[str, bytes]:
     """Return the content of every file below a folder."""
     found = (path for path in folder.rglob("*") if path.is_file() and path.name not in but)
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def open_data_keys(estates: Estates, estate: Estate) -> list[bytes]:
+    """The data keys of the backup, as KMS gives them to whoever restores it."""
+    manifest = json.loads(estate.secrets()[f"hsmops/{estate.name}/manifest"])
+    kms = estates.aws.client("kms")
+    return [
+        kms.decrypt(
+            KeyId=estates.kms_key, EncryptionAlgorithm=form["algorithm"], CiphertextBlob=base64.b64decode(form["blob"])
+        )["Plaintext"]
+        for data_key in manifest["data_keys"]
+        for form in data_key["wrapped"]
+    ]
 
 
 class Processes(threading.Thread):
@@ -137,4 +150,6 @@ def test_a_run_leaves_nothing_secret(estates, tmp_path):
     places |= {f"secret {name}": content for name, content in estate.secrets().items()}
     places["calls to AWS"] = json.dumps(estates.aws.calls()).encode()
     _user, _colon, password = PIN.partition(":")
-    assert leaks({"PIN": password.encode(), "key": key}, places) == []
+    data_keys = {f"data key {number}": found for number, found in enumerate(open_data_keys(estates, estate))}
+    assert data_keys
+    assert leaks({"PIN": password.encode(), "key": key, **data_keys}, places) == []
