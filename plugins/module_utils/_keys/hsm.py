@@ -334,9 +334,11 @@ class Hsm:
     ) -> t.Any:
         object_class = ObjectClass.PRIVATE_KEY if key_class == "private" else ObjectClass.SECRET_KEY
         with _refusals("the HSM does not take what the backup holds"):
-            return data_key.unwrap_key(
+            made = data_key.unwrap_key(
                 object_class, _KEY_TYPES[key_type], blob, mechanism=self._rfc5649(), capabilities=0, template=template
             )
+        made.key_type = _KEY_TYPES[key_type]
+        return made
 
     def _flags_template(self, key_class: str, key_type: str, flags: t.Collection[str]) -> dict[t.Any, t.Any]:
         """Every flag that is legal for this kind of key, set or not: the defaults differ from those of a generation."""
@@ -424,6 +426,8 @@ def _read_key(found: t.Any, key_class: str) -> HsmKey:
                 read[attribute] = found[attribute]
     ref = KeyRef(key_class, read.get(Attribute.LABEL, ""), read.get(Attribute.ID, b"").hex())
     number = read.get(Attribute.KEY_TYPE, -1)
+    # python-pkcs11 would ask the HSM for it again when the key is used first, although the mechanism is given.
+    found.key_type = number
     key_type = _TYPE_NAMES.get(number, "")
     if (key_class, key_type) not in CAPABILITIES:
         return HsmKey(LiveKey(ref, hex(number), obstacle=f"keys of type {number:#x} are not supported"), found)
