@@ -343,8 +343,9 @@ pruned:
   elements: dict
   sample: []
 not_covered:
-  description: Selected keys on the HSM that the backup does not have, and why, such as that they cannot be exported. Only AWS's own
-    backups of the cluster have them.
+  description:
+    - Selected keys on the HSM that the backup does not have, and why, such as that they cannot be exported. Only AWS's own
+      backups of the cluster have them.
   returned: unless O(state=absent)
   type: list
   elements: dict
