@@ -111,6 +111,7 @@ options:
   store:
     description:
       - Where the backup is kept - AWS Secrets Manager, a bucket of S3, or a folder.
+      - V(s3) needs botocore 1.35.69 or newer. Give the bucket versioning, so that what somebody overwrites can be had back.
     type: str
     choices:
       - secretsmanager

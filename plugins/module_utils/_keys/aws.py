@@ -164,8 +164,12 @@ def delete_object(client: t.Any, bucket: str, key: str) -> None:
 
 
 def object_lock(mode: str, days: int, now: datetime.datetime) -> dict[str, t.Any]:
-    """Return the members of PutObject that lock an object for so many days."""
-    return {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": now + datetime.timedelta(days=days)}
+    """Return the members of PutObject that lock an object for so many days. S3 takes them with a checksum only."""
+    return {
+        "ObjectLockMode": mode,
+        "ObjectLockRetainUntilDate": now + datetime.timedelta(days=days),
+        "ChecksumAlgorithm": "SHA256",
+    }
 
 
 @_common("get the public key of the KMS key {key_id}")

@@ -164,6 +164,8 @@ def make_store(module: AnsibleAWSModule, now: datetime.datetime) -> Store:
             f"prefix: {params['prefix']!r} cannot begin a name. Use up to 200 letters, digits and /_+=.@-."
         )
     if params["store"] == "s3":
+        # An older one does not know If-Match of PutObject.
+        module.require_botocore_at_least("1.35.69", reason="to replace a manifest in S3")
         return S3Store(
             aws.client(module, "s3"), params["bucket"], params["prefix"], params["name"], _object_settings(params, now)
         )
