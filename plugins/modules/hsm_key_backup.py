@@ -80,6 +80,8 @@ options:
     description:
       - Folder on the host that runs the module where it is noted that a token has refused a PIN. Until that is taken back with
         O(pin_retry=true), no run tries another login, so that a schedule does not lock the user. Nothing of the PIN is noted.
+      - Where that host ends with the run, as an execution environment of AWX does, name a folder that outlives it. Else every
+        run is the first one.
     type: path
     default: ~/.ansible/hsmops_pin_refusals
   labels:
