@@ -738,6 +738,24 @@ def test_a_drill_leaves_its_cluster_alone_once_that_is_an_environment(estates, b
     assert len(still["Hsms"]) == 1
 
 
+@pytest.mark.slow
+def test_a_drill_does_not_take_a_cluster_of_somebody_else_for_its_own(estates, backed_up):
+    hsms, backup = estates.aws.client("cloudhsmv2"), backed_up.backups()[0]
+    subnets = described(estates, backed_up)["SubnetMapping"].values()
+    stranger = hsms.create_cluster(
+        HsmType="hsm2m.medium", Mode="FIPS", SubnetIds=list(subnets), SourceBackupId=backup["BackupId"],
+        TagList=[{"Key": "Name", "Value": f"hsm-drill-{backed_up.name}"}, {"Key": "owner", "Value": "somebody else"}],
+    )["Cluster"]["ClusterId"]  # fmt: skip
+    estates.aws.advance(900)
+    estates.tap.clear()
+
+    run = estates.play("restore_drill", backed_up)
+
+    assert run.status == 2, run.stdout
+    assert f"hsm_drill_name: {stranger} has the name" in run.text
+    assert estates.tap.writes() == []
+
+
 def test_one_environment_whose_keys_cannot_be_backed_up_does_not_keep_another(estates, make):
     plain = make(kinds=(), hsm_key_backup_required=False, hsm_backup_never_expires=False).furnish(())
     failing = make()
@@ -800,7 +818,7 @@ def test_check_mode_of_a_drill_writes_nothing(estates, backed_up):
 
 @pytest.mark.slow
 def test_two_hundred_keys_of_all_kinds(estates, make):
-    """More parts than one, with keys of every size."""
+    """More parts than one, with keys of every size; of either backup, the other one being gone."""
     many = [
         (f"{label}-{number}", kind, size)
         for number in range(24)
@@ -822,4 +840,11 @@ def test_two_hundred_keys_of_all_kinds(estates, make):
 
     back = restore(estates, estate)
     assert back.status == 0, back.stdout
+    assert (estate.unusable(), estate.ask("described")) == ([], before)
+
+    estate.age()
+    assert estates.play("backup_then_delete_hsm", estate).status == 0
+    assert estate.hsms() == []
+    estate.withhold_ours()
+    assert estates.play("ensure_hsm", estate).status == 0
     assert (estate.unusable(), estate.ask("described")) == ([], before)
