@@ -19,6 +19,8 @@ from .errors import KeyBackupError, StoreConflictError
 
 _MANIFEST = "manifest.json"
 _PART = re.compile(r"([0-9a-f]{64})\.json")
+# A document, and what a run that died while it wrote one has left.
+_OURS = re.compile(r"\.?(manifest|[0-9a-f]{64})\.json(\.[0-9a-f]{8})?")
 
 
 class DirectoryStore:
@@ -32,7 +34,7 @@ class DirectoryStore:
         name: The backup's name, that of the folder.
 
     Raises:
-        KeyBackupError: The folder above does not exist.
+        KeyBackupError: The folder above does not exist, or what is in it leads elsewhere.
     """
 
     def __init__(self, path: str, name: str) -> None:
@@ -41,6 +43,12 @@ class DirectoryStore:
         self._folder = Path(path) / name
         self._parts = self._folder / "parts"
         self.place = str(self._folder)
+        for folder in (self._folder, self._parts):
+            # Whoever can put one there would have this task write, and delete, wherever they like.
+            if folder.is_symlink():
+                raise KeyBackupError(
+                    f"path: {folder} is a symbolic link. Put the folder itself there, or take another name."
+                )
 
     def get_manifest(self) -> bytes | None:
         return self._read(self._folder / _MANIFEST)
@@ -75,7 +83,7 @@ class DirectoryStore:
             (self._folder / _MANIFEST).unlink(missing_ok=True)
             for folder in (self._parts, self._folder):
                 for entry in list(folder.iterdir()):
-                    if entry.is_file():
+                    if _OURS.fullmatch(entry.name):
                         entry.unlink()
                 folder.rmdir()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import typing as t
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +24,8 @@ VERSION = 1
 # A secret of Secrets Manager takes 65,536 bytes; a part leaves room for what stands around its keys.
 MOST_PART_BYTES = 60 * 1024
 MOST_MANIFEST_BYTES = 64 * 1024
+
+_LABEL = re.compile(rb'"label":("(?:[ !#-\[\]-~]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")')
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def read_part(content: bytes, entry: PartEntry) -> Part:
         keys.extend(KeyRecord.from_plain(key) for key in plain["keys"])
         part = Part(plain["name"], plain["data_key"], tuple(keys), plain["mac"])
     except DamageError as error:
-        raise DamageError(f"part {entry.digest[:12]}: {error}") from error
+        raise DamageError(f"part {entry.digest[:12]}: {error}{'' if keys else _names_in(content)}") from error
     except (KeyError, TypeError) as error:
         raise DamageError(f"part {entry.digest[:12]}: a member is missing or of the wrong kind") from error
     if digest_of(content) != entry.digest or len(keys) != entry.keys or part.data_key != entry.data_key:
@@ -269,6 +272,12 @@ def _parse(content: bytes, wanted: str) -> dict[str, t.Any]:
     if plain.get("version") != VERSION:
         raise DamageError(f"its version is {plain.get('version')!r}, and this collection reads version {VERSION}")
     return plain
+
+
+def _names_in(content: bytes) -> str:
+    """Say which keys a part is about that cannot be read as a whole."""
+    labels = [json.loads(label).encode("unicode_escape").decode() for label in _LABEL.findall(content)]
+    return f". It names the keys {', '.join(map(repr, labels))}" if labels else ""
 
 
 def _canonical(plain: t.Mapping[str, t.Any]) -> bytes:

@@ -142,6 +142,26 @@ def test_only_the_owner_reads_a_folder(open_store, tmp_path):
         DirectoryStore("/nowhere", "dev")
 
 
+@pytest.mark.parametrize("linked", ["dev", "dev/parts"])
+def test_a_folder_that_leads_elsewhere_is_refused(linked, open_store, tmp_path):
+    other = open_store("directory", "prod")
+    other.put_part(digest_of(ONE), ONE)
+    (tmp_path / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / linked).symlink_to(tmp_path / ("prod" if linked == "dev" else "prod/parts"))
+    with pytest.raises(KeyBackupError, match="is a symbolic link"):
+        open_store("directory")
+
+
+def test_only_what_a_backup_consists_of_is_removed(open_store, tmp_path):
+    store = open_store("directory")
+    store.put_part(digest_of(ONE), ONE)
+    (tmp_path / "dev/parts" / f".{digest_of(TWO)}.json.0123abcd").write_bytes(b"")
+    (tmp_path / "dev/parts/notes.txt").write_bytes(b"")
+    with pytest.raises(KeyBackupError, match="Directory not empty"):
+        store.delete_all()
+    assert [path.name for path in (tmp_path / "dev/parts").iterdir()] == ["notes.txt"]
+
+
 def test_a_denied_call_is_no_absence(open_store, clients):
     def deny(**_arguments):
         error = clients("s3").exceptions.ClientError

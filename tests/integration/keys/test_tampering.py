@@ -139,6 +139,7 @@ def test_a_changed_store(change, backup, tokens, restore, verify):
 
 def test_a_part_that_is_damaged_is_mended_from_the_hsm(backup, back_up, verify):
     truncate(part_with(backup, "a"))
+    assert "it is cut or no JSON. It names the keys 'a', 'b'" in verify()["msg"]
     mended = back_up()
 
     assert mended["changed"]
