@@ -11,7 +11,7 @@ import datetime
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .checks import Examiner, prove_record
+from .checks import Examiner, insist_on_the_key, prove_record
 from .data_keys import Opener, OpenKey, Recipient, make_data_key
 from .documents import MOST_MANIFEST_BYTES, Manifest, Part, PartEntry, digest_of
 from .errors import KeyBackupError
@@ -257,6 +257,7 @@ class _Writer:
                     try:
                         self._records[index] = self._wrap_one(run, self._keys[index], live[index])
                     except RefusedError as error:
+                        insist_on_the_key(live[index].ref, error)
                         refused[index] = str(error)
             if not refused:
                 return plan, live

@@ -17,10 +17,11 @@ import secrets
 import typing as t
 from dataclasses import replace
 
+from .errors import KeyBackupError
 from .hsm import Hsm, HsmKey, RefusedError
 from .plan import LiveKey, Selection
 from .public_keys import fingerprint_of, proves
-from .records import KeyRecord
+from .records import KeyRecord, KeyRef
 
 _DOMAIN = b"hsmops.cloudhsm key check 1\n"
 _CHECK_BYTES = 16
@@ -52,6 +53,8 @@ class Examiner:
             live = self._with_half(key)
             return replace(live, check=self._check(replace(key, live=live)))
         except RefusedError as error:
+            if not key.live.obstacle:
+                insist_on_the_key(key.live.ref, error)
             return replace(key.live, obstacle=key.live.obstacle or str(error))
 
     def _check(self, key: HsmKey) -> str:
@@ -87,6 +90,20 @@ class Examiner:
             return ask(copy)
         finally:
             self._hsm.destroy(copy)
+
+
+def insist_on_the_key(ref: KeyRef, error: RefusedError) -> None:
+    """Let nothing that may be the HSM's fault pass for that of a key, which would be left out of the backup.
+
+    Raises:
+        KeyBackupError: It may be the HSM's.
+    """
+    if error.unclear:
+        raise KeyBackupError(
+            f"{ref}: {error}. That may be the HSM and not the key: see that it is reachable and active and, where it is the only "
+            "one of its cluster, that the key availability check of the library is off (configure-pkcs11 "
+            "--disable-key-availability-check). If it is the key, select the others by labels or ids."
+        ) from error
 
 
 def check_of_secret(hsm: Hsm, key: t.Any, key_type: str) -> str:

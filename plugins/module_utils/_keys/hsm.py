@@ -56,7 +56,16 @@ _BUFFER = 64
 
 
 class RefusedError(KeyBackupError):
-    """The HSM does not do that with this key. The text says why, in words that follow the key's name."""
+    """The HSM does not do that with this key. The text says why, in words that follow the key's name.
+
+    Args:
+        text: The text.
+        unclear: It may be the HSM, and not the key.
+    """
+
+    def __init__(self, text: str, unclear: bool = False) -> None:
+        super().__init__(text)
+        self.unclear = unclear
 
 
 class OaepRefusedError(KeyBackupError):
@@ -547,10 +556,14 @@ def _login_text(label: str, name: str) -> str:
 # What a single key is to blame for, so that the others can still be served.
 _OF_ONE_KEY = (
     "ArgumentsBad", "AttributeReadOnly", "AttributeTypeInvalid", "AttributeValueInvalid", "EncryptedDataInvalid",
-    "EncryptedDataLenRange", "GeneralError", "FunctionFailed", "KeyFunctionNotPermitted", "KeyIndigestible", "KeyNotWrappable",
-    "KeySizeRange", "KeyTypeInconsistent", "KeyUnextractable", "MechanismInvalid", "TemplateIncomplete",
-    "TemplateInconsistent", "WrappedKeyInvalid", "WrappedKeyLenRange", "WrappingKeyHandleInvalid",
+    "EncryptedDataLenRange", "KeyFunctionNotPermitted", "KeyIndigestible", "KeyNotWrappable", "KeySizeRange",
+    "KeyTypeInconsistent", "KeyUnextractable", "MechanismInvalid", "TemplateIncomplete", "TemplateInconsistent",
+    "WrappedKeyInvalid", "WrappedKeyLenRange", "WrappingKeyHandleInvalid",
 )  # fmt: skip
+
+
+# What an HSM that is about to be lost answers as well.
+_UNCLEAR = ("GeneralError", "FunctionFailed")
 
 
 @contextlib.contextmanager
@@ -560,8 +573,8 @@ def _refusals(what: str) -> t.Iterator[None]:
         yield
     except pkcs11.PKCS11Error as error:
         name = type(error).__name__
-        if name in _OF_ONE_KEY:
-            raise RefusedError(f"{what} ({name})") from None
+        if name in _OF_ONE_KEY + _UNCLEAR:
+            raise RefusedError(f"{what} ({name})", unclear=name in _UNCLEAR) from None
         raise KeyBackupError(_failure_text(what, name)) from None
     except AttributeError:
         # python-pkcs11 gives a key only those methods that its flags allow.

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pkcs11
 import pytest
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys import hsm
 from harness.tokens import accepts, attributes, make_pair, make_secret, sign, use
@@ -238,6 +240,23 @@ def test_a_label_that_is_no_text(tokens, token, back_up, verify, restore):
     assert json.dumps(runs, ensure_ascii=False).encode()
     with tokens.session(other, attribute_mapper=hsm._Mapper()) as session:
         assert next(iter(session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}))).label == label
+
+
+@pytest.mark.parametrize("step", ["answer", "wrap"])
+def test_an_hsm_that_fails_is_not_taken_for_a_key_that_cannot_be_exported(step, some, folder, back_up, monkeypatch):
+    real = getattr(hsm.Hsm, step)
+
+    def fail(self, *arguments):
+        if not any(isinstance(each, pkcs11.Object) and each[Attribute.TOKEN] for each in arguments):
+            return real(self, *arguments)
+        with hsm._refusals("the HSM does not do it"):
+            raise pkcs11.GeneralError
+
+    monkeypatch.setattr(hsm.Hsm, step, fail)
+    refused = back_up()
+
+    assert re.match(r"secret key '.' \(id 6.\): the HSM does not do it \(GeneralError\)\. That may be", refused["msg"])
+    assert not list(folder.iterdir())
 
 
 def test_a_pair_that_is_none_is_not_taken_for_one(tokens, some, back_up):
