@@ -68,7 +68,7 @@ options:
     type: str
   pin_file:
     description:
-      - File on the host that runs the module with the PIN in its first line.
+      - File on the host that runs the module with the PIN in its first line, which nobody else should be able to read.
       - Mutually exclusive with O(pin).
     type: path
   pin_retry:

@@ -134,7 +134,8 @@ def find_pin(params: _Params, environ: t.Mapping[str, str]) -> str:
 
 def _read_pin(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as stream:
+        # With or without the mark that some editors put first.
+        with open(path, encoding="utf-8-sig") as stream:
             pin = stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KeyBackupError(

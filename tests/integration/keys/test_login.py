@@ -75,7 +75,7 @@ def test_where_the_pin_comes_from(tokens, token, tmp_path, monkeypatch, back_up)
     with tokens.session(token) as session:
         make_secret(session, "a")
     path = tmp_path / "pin"
-    path.write_text(f"{PIN}\nsomething else\n")
+    path.write_text(f"\ufeff{PIN}\r\nsomething else\n")
     assert back_up(pin=None, pin_file=str(path))["changed"]
     path.write_text("\n")
     assert f"pin_file: the first line of {path} is empty" in back_up(pin=None, pin_file=str(path))["msg"]
