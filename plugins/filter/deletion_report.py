@@ -96,7 +96,9 @@ def _backups(deletion: _Result, kept: _Result) -> list[str]:
     lines = [f"AWS's backup: {backups[0]['backup_id']} is READY, and is restored into the next HSM of this cluster"]
     if (kept.get("backup") or {}).get("never_expires"):
         lines.append(f"AWS's backup: {kept['backup']['backup_id']} never expires")
-    return lines + [f"AWS's backup: {copy['region']} has it as {copy['backup_id']}" for copy in kept.get("copies", [])]
+    # One that is still being made when a run fails may come to nothing.
+    copies = [copy for copy in kept.get("copies", []) if copy["backup_state"] == "READY"]
+    return lines + [f"AWS's backup: {copy['region']} has it as {copy['backup_id']}" for copy in copies]
 
 
 class FilterModule:

@@ -360,6 +360,7 @@ def test_a_backup_that_somebody_replaces_before_its_proof_keeps_the_hsm(estates,
     estate, other = make(), make()
     assert estates.play("backup_then_delete_hsm", other).status == 0
     stolen = other.secrets()
+    estates.tap.clear()
     before = estate.hsms()
     client = estates.aws.client("secretsmanager")
 

@@ -41,7 +41,10 @@ def test_all_was_done():
         "deletion": deletion(),
         "backup": {
             "backup": {"backup_id": "backup-aaaaaaaaaaa", "never_expires": True},
-            "copies": [{"region": "eu-central-1", "backup_id": "backup-ccccccccccc"}],
+            "copies": [
+                {"region": "eu-central-1", "backup_id": "backup-ccccccccccc", "backup_state": "READY"},
+                {"region": "eu-north-1", "backup_id": "backup-ddddddddddd", "backup_state": "CREATE_IN_PROGRESS"},
+            ],
         },
     }
     assert deletion_report(done, "dev") == [
