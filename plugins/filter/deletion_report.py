@@ -62,11 +62,23 @@ def deletion_report(done: t.Mapping[str, _Result], env: str) -> list[str]:
         lines += _keys(done["keys"])
     if deleted:
         lines += [f"deleted: {', '.join(deleted)}", *_backups(deletion, done.get("backup") or {})]
+    elif failure and _is_unclear(done.get("deletion") or {}):
+        # The answer to a DeleteHsm may have been lost.
+        lines.append(
+            "No HSM is known to be deleted. See whether AWS still shows it before you rely on it; the next run begins again."
+        )
     elif failure:
         lines.append(
             "Nothing was deleted: the HSM and its keys are as they were. Mend the cause; the next run begins again."
         )
     return lines
+
+
+def _is_unclear(reaped: _Result) -> bool:
+    """Say whether a deletion that is not known may have been asked for: it failed in that, or the task died."""
+    if "environments" in reaped:
+        return _environment(reaped).get("status") == "failed"
+    return bool(reaped.get("failed"))
 
 
 def _environment(reaped: _Result) -> _Result:

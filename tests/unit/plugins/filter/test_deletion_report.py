@@ -15,6 +15,9 @@ GONE = [{"hsm_id": "hsm-aaaaaaaaaaa"}, {"hsm_id": "hsm-bbbbbbbbbbb"}]
 READY = [{"backup_id": "backup-aaaaaaaaaaa"}]
 FAILURE = {"task": "Delete them", "msg": "it is broken"}
 KEYS_LINE = "keys: 3 in the backup dev, generation 2, of which 3 were proved on the HSM; its fingerprint is ab12"
+UNCLEAR = (
+    "No HSM is known to be deleted. See whether AWS still shows it before you rely on it; the next run begins again."
+)
 NOTHING = "Nothing was deleted: the HSM and its keys are as they were. Mend the cause; the next run begins again."
 
 
@@ -85,10 +88,17 @@ def test_the_proof_failed():
     assert lines[-1] == NOTHING
 
 
-@pytest.mark.parametrize("status", ["failed", "kept"])
-def test_it_failed_in_the_deletion_with_nothing_deleted(status):
-    done = {"due": DUE, "keys": PROVED, "deletion": deletion(status, [], []), "failure": FAILURE}
-    assert deletion_report(done, "dev") == ["dev: FAILED at 'Delete them': it is broken", KEYS_LINE, NOTHING]
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (deletion("kept", [], []), NOTHING),
+        (deletion("failed", [], []), UNCLEAR),
+        ({"failed": True, "msg": "the module died"}, UNCLEAR),
+    ],
+)
+def test_it_failed_in_the_deletion_with_nothing_deleted(result, said):
+    done = {"due": DUE, "keys": PROVED, "deletion": result, "failure": FAILURE}
+    assert deletion_report(done, "dev") == ["dev: FAILED at 'Delete them': it is broken", KEYS_LINE, said]
 
 
 def test_it_failed_after_the_deletion_without_a_backup_of_aws():
