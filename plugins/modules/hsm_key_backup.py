@@ -59,9 +59,10 @@ options:
   pin:
     description:
       - PIN of the user who owns the keys; on CloudHSM, the name of a crypto user, a colon and the password.
-      - The first line of O(pin_file) or the environment variable E(HSM_PIN) are used where it is not set. Set that for the whole
-        run, or on the host. The keyword C(environment) of a play or a task is no place for it - Ansible puts what stands there
-        on a command line, and prints it with C(-vvv).
+      - Where it is not set, it is the first line of O(pin_file), else the environment variable E(HSM_PIN), else the first line
+        of the file that E(HSM_PIN_FILE) names. Set such a variable for the whole run, or on the host. The keyword
+        C(environment) of a play or a task is no place for a PIN - Ansible puts what stands there on a command line, and prints
+        it with C(-vvv).
       - Without pipelining (C(ansible_pipelining)), Ansible writes every parameter of a module into a file that lies there while
         the module runs. O(pin_file) keeps the PIN out of it. The playbooks of this collection use pipelining.
       - It is tried once, and after a refusal not again, in later runs either. Five wrong ones in a row lock a crypto user.

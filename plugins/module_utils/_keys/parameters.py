@@ -116,7 +116,7 @@ def make_wish(params: _Params) -> Wish:
 
 
 def find_pin(params: _Params, environ: t.Mapping[str, str]) -> str:
-    """Return the PIN from where it is given: pin, pin_file, or HSM_PIN.
+    """Return the PIN from where it is given: pin, pin_file, HSM_PIN, or the file that HSM_PIN_FILE names.
 
     Raises:
         KeyBackupError: It is nowhere, or empty.
@@ -124,25 +124,28 @@ def find_pin(params: _Params, environ: t.Mapping[str, str]) -> str:
     if params["pin"]:
         return t.cast(str, params["pin"])
     if params["pin_file"]:
-        return _read_pin(params["pin_file"])
+        return _read_pin(params["pin_file"], "pin_file")
     if environ.get("HSM_PIN"):
         return environ["HSM_PIN"]
+    if environ.get("HSM_PIN_FILE"):
+        return _read_pin(environ["HSM_PIN_FILE"], "HSM_PIN_FILE")
     raise KeyBackupError(
-        "pin: there is none. Set pin, pin_file or the environment variable HSM_PIN; on CloudHSM, to user:password."
+        "pin: there is none. Set pin, pin_file or the environment variable HSM_PIN or HSM_PIN_FILE; on CloudHSM, the PIN is"
+        " user:password."
     )
 
 
-def _read_pin(path: str) -> str:
+def _read_pin(path: str, source: str) -> str:
     try:
         # With or without the mark that some editors put first.
         with open(path, encoding="utf-8-sig") as stream:
             pin = stream.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise KeyBackupError(
-            f"pin_file: {path} cannot be read ({type(error).__name__}). Name a text file that this task can read."
+            f"{source}: {path} cannot be read ({type(error).__name__}). Name a text file that this task can read."
         ) from None
     if not pin:
-        raise KeyBackupError(f"pin_file: the first line of {path} is empty. Write the PIN there.")
+        raise KeyBackupError(f"{source}: the first line of {path} is empty. Write the PIN there.")
     return pin
 
 

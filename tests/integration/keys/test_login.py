@@ -81,6 +81,11 @@ def test_where_the_pin_comes_from(tokens, token, tmp_path, monkeypatch, back_up)
     assert f"pin_file: the first line of {path} is empty" in back_up(pin=None, pin_file=str(path))["msg"]
     assert "cannot be read (FileNotFoundError)" in back_up(pin=None, pin_file="/nowhere")["msg"]
     assert "pin: there is none" in back_up(pin=None)["msg"]
+    monkeypatch.setenv("HSM_PIN_FILE", str(path))
+    assert f"HSM_PIN_FILE: the first line of {path} is empty" in back_up(pin=None)["msg"]
+    path.write_text(f"{PIN}\n")
+    assert not back_up(pin=None)["changed"]
+    monkeypatch.setenv("HSM_PIN_FILE", "/nowhere")
     monkeypatch.setenv("HSM_PIN", PIN)
     assert not back_up(pin=None)["changed"]
 
