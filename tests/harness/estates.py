@@ -47,6 +47,16 @@ QUICK_KINDS = (
 SLOW_KINDS = (("rsa-3072", "RSA", 3072), ("rsa-4096", "RSA", 4096))
 FEW_KINDS = (QUICK_KINDS[2], QUICK_KINDS[5])
 
+# Points a PKCS#11 library at the HSM of a drill.
+CONFIGURE = """\
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+from local_aws.client import Client
+place = pathlib.Path(sys.argv[3])
+place.unlink(missing_ok=True)
+place.symlink_to(Client(sys.argv[2]).token(sys.argv[4]).conf)
+"""
+
 BADGE = "HSMOPS_ESTATE_RUN"
 # Longer than any run takes; one that hangs is killed, and says what it had printed.
 PATIENCE = 180
@@ -131,6 +141,14 @@ class Estate:
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def rehearse(self) -> None:
+        """Say in the inventory how the library is pointed at the HSM of a drill."""
+        script = self._estates.folder / "configure.py"
+        script.write_text(CONFIGURE, encoding="utf-8")
+        conf = self._estates.folder / f"{self.name}.conf"
+        words = [sys.executable, str(script), str(CHECKOUT / "tests"), self._estates.aws.url, str(conf), "{cluster_id}"]
+        self.variables |= {"hsm_drill_configure": [words], "hsm_drill_environment": {"SOFTHSM2_CONF": str(conf)}}
 
     def hsms(self) -> list[dict[str, t.Any]]:
         """Return the HSMs that are not leaving."""

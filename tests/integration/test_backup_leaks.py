@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ import ansible_runner
 import pytest
 import yaml
 from harness.estates import FEW_KINDS, PIN, Estate, Estates
+from harness.leaks import files, forms, leaks
 from harness.pkcs11 import need_softhsm
 from sandbox.sandbox import CHECKOUT
 
@@ -29,32 +29,6 @@ def estates(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Estates]:
     need_softhsm()
     with Estates(tmp_path_factory.mktemp("estates")) as estates:
         yield estates
-
-
-def forms(secret: bytes) -> list[bytes]:
-    """The ways in which a secret can be written down."""
-    return [
-        secret,
-        secret.hex().encode(),
-        base64.b64encode(secret),
-        json.dumps(secret.decode("latin-1"))[1:-1].encode(),
-    ]
-
-
-def leaks(secrets: t.Mapping[str, bytes], places: t.Mapping[str, bytes]) -> list[str]:
-    """Return which secret is in which place."""
-    return [
-        f"{name} in {place}"
-        for place, content in places.items()
-        for name, secret in secrets.items()
-        if any(form in content for form in forms(secret))
-    ]
-
-
-def files(folder: Path, but: t.Container[str] = ()) -> dict[str, bytes]:
-    """Return the content of every file below a folder."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in but)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def open_data_keys(estates: Estates, estate: Estate) -> list[bytes]:

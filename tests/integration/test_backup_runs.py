@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import typing as t
-from pathlib import Path
 
 import pytest
 from harness.estates import FEW_KINDS, OTHER_REGION, QUICK_KINDS, SLOW_KINDS, Estate, Estates, Run
@@ -555,28 +553,6 @@ def test_keys_that_cannot_be_exported_keep_their_hsm_where_all_of_them_count(est
     assert_nothing_lost(estate, before)
 
 
-CONFIGURE = """\
-import pathlib, sys
-sys.path.insert(0, sys.argv[1])
-from local_aws.client import Client
-place = pathlib.Path(sys.argv[3])
-place.unlink(missing_ok=True)
-place.symlink_to(Client(sys.argv[2]).token(sys.argv[4]).conf)
-"""
-
-
-def rehearse_by(estates: Estates, estate: Estate) -> None:
-    """Say in the inventory how the library is pointed at the HSM of a drill."""
-    script = estates.folder / "configure.py"
-    script.write_text(CONFIGURE, encoding="utf-8")
-    conf = estates.folder / f"{estate.name}.conf"
-    tests = str(Path(__file__).resolve().parents[1])
-    estate.variables |= {
-        "hsm_drill_configure": [[sys.executable, str(script), tests, estates.aws.url, str(conf), "{cluster_id}"]],
-        "hsm_drill_environment": {"SOFTHSM2_CONF": str(conf)},
-    }
-
-
 def described(estates: Estates, estate: Estate) -> dict[str, t.Any]:
     found = estates.aws.client("cloudhsmv2").describe_clusters(Filters={"clusterIds": [estate.cluster_id]})
     return found["Clusters"][0]
@@ -615,7 +591,7 @@ def backed_up(estates: Estates, make: t.Callable[..., Estate]) -> Estate:
     assert "of which 4 were proved on the HSM" in refused.text
     estates.aws.clear_faults()
     estates.lapse(estate)
-    rehearse_by(estates, estate)
+    estate.rehearse()
     estates.tap.clear()
     return estate
 
