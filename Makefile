@@ -1,6 +1,6 @@
 # What a person runs. Each target stands alone; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo hours timer examples sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
+.PHONY: help demo hours timer examples awx sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ timer: ## Show a timer on this machine: installed, run as cron runs it, and remo
 
 examples: ## Run the example playbooks against the local AWS
 	@scripts/bootstrap && .venv/bin/python -m pytest -v -p no:cacheprovider tests/integration/test_examples.py
+
+awx: ## Configure what stands in for AWX, run jobs as AWX does, and remove all of it: two minutes
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.awx
 
 sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT, SANDBOX_STATE)
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox
