@@ -184,6 +184,12 @@ clusters:
       type: str
       returned: always
       sample: vpc-0123456789abcdef0
+moment:
+  description: When AWS answered, in unix seconds of its own clock, against which the deadlines in tags are held.
+  version_added: 0.3.0
+  returned: always
+  type: float
+  sample: 1767258000
 """
 
 from ansible_collections.amazon.aws.plugins.module_utils.exceptions import AnsibleAWSError
@@ -200,14 +206,15 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.transfor
 def main() -> None:
     module = AnsibleAWSModule(argument_spec=cluster_info_argument_spec(), supports_check_mode=True)
     try:
-        clusters, _moment = api.describe_clusters(api.client(module), cluster_filters(module.params))
+        clusters, moment = api.describe_clusters(api.client(module), cluster_filters(module.params))
     except PlanError as error:
         module.fail_json(msg=str(error))
     except AnsibleAWSError as error:
         module.fail_json_aws_error(error)
     wanted = [cluster for cluster in clusters if has_tags(cluster, module.params["tags"] or {})]
     wanted.sort(key=lambda cluster: cluster["ClusterId"])
-    module.exit_json(changed=False, clusters=[resource_result(cluster) for cluster in wanted])
+    shown = [resource_result(cluster) for cluster in wanted]
+    module.exit_json(changed=False, clusters=shown, moment=moment.timestamp())
 
 
 if __name__ == "__main__":

@@ -44,6 +44,11 @@ def test_every_page_is_read_and_every_filter_must_match(aws, run):
     assert ids(run(states=["ACTIVE"], cluster_ids=[environments[1]])) == []
 
 
+def test_moment_is_that_of_the_clock_of_aws(aws, run):
+    aws.advance(86400)
+    assert run()["moment"] == int(aws.clock.now())
+
+
 def test_members(aws, run, cluster_id):
     aws.client("cloudhsmv2").create_hsm(ClusterId=cluster_id, AvailabilityZone="eu-west-1b")
     cluster = run()["clusters"][0]

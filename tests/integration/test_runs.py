@@ -126,6 +126,23 @@ def test_check_tells_idle_and_unknown(empty, play):
     assert "dev: active" in play("playbooks/check_hsm.yml", "-e", "env=dev", "-e", "hsm_idle_after=5000").stdout
 
 
+def test_status_tells_and_changes_nothing(empty, play, tmp_path):
+    path = tmp_path / "cloudhsm.env"
+    none = play("playbooks/status_hsm.yml", "-e", "env=dev", "-e", f"hsm_status_file={path}", "--check")
+    assert (recap(none)["changed"], recap(none)["failed"]) == (0, 0)
+    assert "dev: none, there is no HSM" in none.stdout
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "HSM_ENV=dev", "HSM_STATUS=none", "HSM_STATUS_CODE=1", "HSM_ACTIVITY=unknown",
+        f"HSM_CLUSTER_ID={empty.cluster_id}", "HSM_ID=", "HSM_IP=",
+    ]  # fmt: skip
+    assert [call["operation"] for call in empty.aws.calls()] == ["DescribeClusters"]
+    assert store(empty).keys() == []
+
+    unknown = play("playbooks/status_hsm.yml", "-e", "env=dev", "-e", "hsm_cluster_id=cluster-aaaaaaaaaaa")
+    assert unknown.returncode == 2
+    assert "hsm_cluster_id: there is no cluster cluster-aaaaaaaaaaa in this account and region" in unknown.stdout
+
+
 @pytest.mark.parametrize("run", ["ensure", "touch", "check"])
 def test_environment_must_be_said_and_known(play, run):
     unnamed = play(f"playbooks/{run}_hsm.yml")
