@@ -1,6 +1,6 @@
 # What a person runs. Each target stands alone; `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo hours timer examples awx sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
+.PHONY: help demo pipelines awx timer hours examples sandbox test lint docs unit integration slow proof molecule sanity build matrix bench format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {n = split($$1, t, " "); for (i = 1; i <= n; i++) printf "  make %-12s %s\n", t[i], $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ examples: ## Run the example playbooks against the local AWS
 
 awx: ## Configure what stands in for AWX, run jobs as AWX does, and remove all of it: two minutes
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.awx
+
+pipelines: ## Play two pipelines that share an HSM, and a reaper that comes by: who held it, and when it was deleted
+	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox.pipelines
 
 sandbox: ## Run a local AWS and a Redis in the foreground (SANDBOX_AWS_PORT, SANDBOX_REDIS_PORT, SANDBOX_STATE)
 	@scripts/bootstrap && PYTHONPATH=tests exec .venv/bin/python -m sandbox
