@@ -145,7 +145,7 @@ class Wiretap:
         with contextlib.closing(connection):
             connection.request(method, path, body, dict(headers))
             found = connection.getresponse()
-            answer = _Answer(found.status, [(key, value) for key, value in found.getheaders()], found.read())
+            answer = _Answer(found.status, list(found.getheaders()), found.read())
         exchange.status, exchange.answer = answer.status, answer.body
         for hook in tuple(self._hooks.after):
             if instead := hook(exchange):

@@ -11,8 +11,8 @@ from ansible_collections.hsmops.cloudhsm.plugins.filter.deletion_report import F
 DUE = {"environments": [{"status": "due", "reason": "last used 4000 s ago; idle after 1800 s"}]}
 KEYS = {"keys": 3, "name": "dev", "generation": 2, "fingerprint": "ab12", "not_covered": []}
 PROVED = {**KEYS, "verified": 3}
-GONE = [{"hsm_id": "hsm-aaaaaaaaaaa"}, {"hsm_id": "hsm-bbbbbbbbbbb"}]
-READY = [{"backup_id": "backup-aaaaaaaaaaa"}]
+GONE = ({"hsm_id": "hsm-aaaaaaaaaaa"}, {"hsm_id": "hsm-bbbbbbbbbbb"})
+READY = ({"backup_id": "backup-aaaaaaaaaaa"},)
 FAILURE = {"task": "Delete them", "msg": "it is broken"}
 KEYS_LINE = "keys: 3 in the backup dev, generation 2, of which 3 were proved on the HSM; its fingerprint is ab12"
 UNCLEAR = (
