@@ -31,7 +31,7 @@ options:
   state:
     description:
       - V(present) - the cluster is there, as the other parameters say.
-      - V(absent) - the cluster is deleted. Refused while it has HSMs, and while its tag C(hsmops:protected) is V(true), unless
+      - V(absent) - the cluster is deleted. Refused while it has HSMs, and while its tag C(hsmops:protected) keeps it, unless
         O(force) is set. Its backups stay.
     type: str
     choices:
@@ -89,7 +89,7 @@ options:
     default: true
   force:
     description:
-      - Delete the cluster although its tag C(hsmops:protected) is V(true).
+      - Delete the cluster although its tag C(hsmops:protected) has a value other than V(false), V(no), V(off) and V(0).
     type: bool
     default: false
   wait:
