@@ -8,12 +8,12 @@ def shell = { Object said ->
     Map wanted = said instanceof Map ? said : [script: said]
     def builder = new ProcessBuilder('sh', '-xe', '-c', wanted.script.toString()).directory(workspace)
     given.each { List each -> each.each { String line -> builder.environment().put(*line.split('=', 2)) } }
-    // Jenkins, too, reads until nobody has the output open.
-    def process = builder.redirectErrorStream(true).start()
+    // As Jenkins does, so that a step is over when its shell is, whoever still has its output open.
+    File log = File.createTempFile('step', '.log', workspace)
+    def process = builder.redirectErrorStream(true).redirectOutput(log).start()
     process.outputStream.close()
-    String output = process.inputStream.text
     int status = process.waitFor()
-    print(output)
+    print(log.text)
     if (status && !wanted.returnStatus) {
         throw new IllegalStateException("script returned exit code ${status}")
     }

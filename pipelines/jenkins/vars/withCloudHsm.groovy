@@ -30,7 +30,7 @@ def call(Map args, Closure body) {
             }
             // The beat outlives this step. It ends with the release, or when Jenkins clears up after the node.
             sh(label: 'Hold the HSM', script: 'sh "$HSM_FOLDER/hsm.sh" hold && ' +
-                '{ sh "$HSM_FOLDER/hsm.sh" beat </dev/null >"$HSM_FOLDER/beat.log" 2>&1 & }')
+                '{ sh "$HSM_FOLDER/hsm.sh" beat & } </dev/null >"$HSM_FOLDER/beat.log" 2>&1')
             body()
         } finally {
             // The block's own end is what counts, whatever becomes of this.

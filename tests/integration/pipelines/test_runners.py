@@ -90,7 +90,7 @@ def test_a_late_beat_of_a_job(job, holders, running, slow_holds):
     # The client is slow for the beat alone.
     this = job(
         71,
-        before_script=[*hold, f"PATH={folder}:$PATH {start_beat}"],
+        before_script=[*hold, start_beat.replace("HSM_WATCH", f"PATH={folder}:$PATH HSM_WATCH")],
         script=[f"while [ ! -e {arrive}.awaited ]; do sleep 0.1; done"],
     )
     this.start()
