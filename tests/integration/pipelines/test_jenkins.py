@@ -39,7 +39,8 @@ holders('cancelled')
 attempt { withCloudHsm(env: 'dev', arguments: '--broken') { sh 'echo never' } }
 holders('unready')
 attempt { withCloudHsm([:]) { sh 'echo never' } }
-sh 'redis-cli -u "$REDIS_URL" hset hsm:dev:claim token o fence 1 phase committed hsm_ids h deadline 4000000000 record 1 server x'
+def claim = 'token o fence 1 phase committed hsm_ids h deadline 4000000000 record 1767258000 server x'
+sh 'redis-cli -u "$REDIS_URL" hset hsm:dev:claim ' + claim
 attempt { withCloudHsm(env: 'dev', ensure: false) { sh 'echo never' } }
 holders('doomed')
 """

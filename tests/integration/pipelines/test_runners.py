@@ -129,7 +129,7 @@ def test_a_job_of_another_environment(job, store):
 )
 def test_a_job_that_cannot_rely_on_the_hsm_does_not_begin(job, store, holders, claim, variables, status):
     if claim:
-        whole = {"token": "one", "fence": "1", "hsm_ids": "hsm-1", "record": "1", "server": "x", **claim}
+        whole = {"token": "one", "fence": "1", "hsm_ids": "hsm-1", "record": "1767258000", "server": "x", **claim}
         store.hset("hsm:dev:claim", mapping=whole)
     step = job(71, script=["echo begun"], variables=variables).run()
 

@@ -40,7 +40,10 @@ local function text(key) return kind(key) == "string" and redis.call("GET", key)
 local function whole(value) return value and #value <= 15 and string.find(value, "^[1-9]%d*$") end
 local function seconds(value)
   local digits, rest = string.match(value, "^(%d+)(.*)$")
-  if digits and #digits <= 15 and #rest <= 10 and (rest == "" or string.find(rest, "^%.%d+$")) then return tonumber(value) end
+  if digits and #digits <= 15 and #rest <= 10 and (rest == "" or string.find(rest, "^%.%d+$")) then
+    local moment = tonumber(value)
+    if moment >= 1000000000 then return moment end
+  end
 end
 local function said(section, name)
   local info = redis.pcall("INFO", section)
@@ -77,7 +80,7 @@ local function find_status()
     return "unknown", "there is no record: nobody has touched it, or the record has expired or was lost"
   end
   local last = seconds(text(RECORD))
-  if not last then return "unknown", "the record is not a number of unix seconds" end
+  if not last then return "unknown", "the record is not a moment in unix seconds" end
   if last - now > 5 then return "unknown", string.format("the record lies %d s in the future of the Redis server", last - now) end
   local used = string.format("last used %d s ago; idle after %d s", math.max(0, now - last), limit)
   if now - last <= limit then return "active", used end
@@ -346,6 +349,7 @@ check_seconds HSM_IDLE_AFTER "$idle_after"
 check_seconds HSM_HOLD_FOR "$hold_for"
 check_seconds HSM_BEAT "$beat_every"
 check_seconds HSM_BEAT_MAX "$beat_max"
+[ "$hold_for" -le 86400 ] || wrong "HSM_HOLD_FOR: $hold_for s are more than a day. Hold again while it is needed."
 case $watch in '' | *[!0-9]*) wrong "HSM_WATCH: '$watch' is no id of a process." ;; esac
 if [ "$step" = beat ] && [ $((2 * beat_every)) -gt "$hold_for" ]; then
     wrong "HSM_BEAT: with one beat of $beat_every s missed, a hold of $hold_for s is over. Set it to half of HSM_HOLD_FOR or less."
