@@ -69,7 +69,7 @@ def play(sandbox: Sandbox, home: Path):
             path.write_text(textwrap.dedent(playbook), encoding="utf-8")
             playbook = str(path)
         return subprocess.run(
-            ["ansible-playbook", playbook, "-e", "hsm_wait_delay=0.3", *arguments],
+            ["ansible-playbook", playbook, "-e", "hsm_wait_delay=0.3", "-e", "hsm_settle=0.2", *arguments],
             cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 

@@ -116,6 +116,7 @@ def holding(folder: Path, secret: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in found}
 
 
+@pytest.mark.slow
 def test_it_reaps_in_an_environment_of_its_own(tmp_path: Path) -> None:
     built = subprocess.run(
         [TOOLS / "ansible-galaxy", "collection", "build", "--output-path", tmp_path], cwd=CHECKOUT, check=False,
