@@ -225,6 +225,7 @@ class Launcher:
         return ended.stdout
 
 
+@pytest.mark.slow
 def test_each_job_template_does_its_work_and_tells_no_secret(awx, estates, estate, tmp_path):
     configured(awx, estates, estate, tmp_path / "configured")
     assert {job["name"] for job in awx.all("job_templates")} - {"Deploy"} == {f"HSM {name}" for name in (

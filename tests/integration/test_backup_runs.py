@@ -167,7 +167,8 @@ def test_keys_come_back_from_the_backup_of_aws_alone(estates, make):
     assert estates.play("ensure_hsm", estate).status == 0
 
 
-@pytest.mark.parametrize("wish", ["restored", pytest.param("verified", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("wish", ["restored", "verified"])
 def test_an_ensure_after_one_that_could_not_restore_the_keys_does_not_take_the_hsm_as_it_is(estates, make, wish):
     """KMS fails once while the keys are restored; the job is started again, as jobs are."""
     estate = make()
@@ -430,6 +431,7 @@ def test_a_copy_that_aws_drops_is_not_said_to_be_there(estates, make):
     assert not any(f"{OTHER_REGION} has it" in line for line in failure(run))
 
 
+@pytest.mark.slow
 def test_the_next_run_sees_to_the_copy_that_failed(estates, make):
     estate = make(hsm_backup_copy_to=[OTHER_REGION])
     estates.aws.fault("deny", "CopyBackupToRegion", times=None)
@@ -633,6 +635,7 @@ def test_a_drill_proves_the_keys_and_leaves_nothing(estates, backed_up):
     assert backed_up.ask("described") == keys
 
 
+@pytest.mark.slow
 def test_a_drill_without_a_library_that_is_pointed_at_it_does_not_write_to_the_real_hsm(estates, backed_up):
     backed_up.variables |= {"hsm_drill_configure": [], "hsm_drill_environment": {}}
     gone = backed_up.used[0]["label"]

@@ -61,7 +61,7 @@ def extra(**variables: t.Any) -> list[str]:
     return ["-e", json.dumps(variables)]
 
 
-@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("status", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_release_holds_the_hsm_for_its_signature_only(estates, work, status):
     estate = estates.make()
     command, noted = work(estate, status)
@@ -76,7 +76,7 @@ def test_a_release_holds_the_hsm_for_its_signature_only(estates, work, status):
     assert ("Roll it out" in done.stdout) == (not status)
 
 
-@pytest.mark.parametrize("status", [0, 1])
+@pytest.mark.parametrize("status", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_suite_is_released_whether_it_passes_or_fails(estates, work, status):
     estate = estates.make()
     estate.create_hsm()

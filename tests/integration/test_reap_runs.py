@@ -291,7 +291,14 @@ def test_further_options_of_the_activity_store(sandbox, fleet, play, left, run):
     assert (effects(sandbox), left()) == ([], set(fleet))
 
 
-@pytest.mark.parametrize("arguments", [[], ["-e", "hsm_settle=-1"], ["-e", "hsm_redis_username=nobody"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        pytest.param(["-e", "hsm_settle=-1"], marks=pytest.mark.slow),
+        pytest.param(["-e", "hsm_redis_username=nobody"], marks=pytest.mark.slow),
+    ],
+)
 def test_no_secret_is_printed(sandbox, fleet, play, store, tmp_path, arguments):
     store.execute_command("ACL", "SETUSER", "ci", "on", ">s3cret-password", "~*", "+@all")
     secrets = {"s3cret-password", "s3cret-access"}

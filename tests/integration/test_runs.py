@@ -143,7 +143,9 @@ def test_status_tells_and_changes_nothing(empty, play, tmp_path):
     assert "hsm_cluster_id: there is no cluster cluster-aaaaaaaaaaa in this account and region" in unknown.stdout
 
 
-@pytest.mark.parametrize("run", ["ensure", "touch", "check"])
+@pytest.mark.parametrize(
+    "run", ["ensure", pytest.param("touch", marks=pytest.mark.slow), pytest.param("check", marks=pytest.mark.slow)]
+)
 def test_environment_must_be_said_and_known(play, run):
     unnamed = play(f"playbooks/{run}_hsm.yml")
     assert unnamed.returncode != 0

@@ -298,6 +298,7 @@ def test_the_script_is_clean(host: Stubbed) -> None:
     assert checked.stdout == ""
 
 
+@pytest.mark.slow
 def test_systemd_takes_over_from_cron(tmp_path: Path) -> None:
     host = Stubbed(tmp_path / "host")
     host.crontab.write_text(f"0 5 * * * somebody-elses\n#Ansible: {NAME}\n*/10 * * * * {host.installed}/run\n")

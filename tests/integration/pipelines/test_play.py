@@ -9,10 +9,12 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from sandbox.pipelines import LEAN, play
 from sandbox.sandbox import Sandbox
 
 
+@pytest.mark.slow
 def test_two_pipelines_share_an_hsm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))
