@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from . import api, backups
 from . import backups_plan as plan
-from .backups_results import to_backup
 from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
 from .plan import PlanError
+from .transformations import with_tags
 from .waiters import Verdict
 
 if t.TYPE_CHECKING:
@@ -298,14 +298,14 @@ class BackupKeeper:
 
     def _describe(self, backup_id: str) -> _Backup | None:
         found = backups.describe(self._client(), {"backupIds": [backup_id]})
-        return next((to_backup(backup) for backup in found if backup["BackupId"] == backup_id), None)
+        return next((with_tags(backup) for backup in found if backup["BackupId"] == backup_id), None)
 
     def _of_cluster(self, cluster_id: str) -> list[_Backup]:
-        return [to_backup(backup) for backup in backups.describe(self._client(), {"clusterIds": [cluster_id]})]
+        return [with_tags(backup) for backup in backups.describe(self._client(), {"clusterIds": [cluster_id]})]
 
     def _copies(self, backup_id: str, region: str) -> list[_Backup]:
         found = backups.describe(self._client(region), {"sourceBackupIds": [backup_id]})
-        return [to_backup(backup) for backup in found]
+        return [with_tags(backup) for backup in found]
 
     def _client(self, region: str | None = None) -> t.Any:
         if region not in self._clients:

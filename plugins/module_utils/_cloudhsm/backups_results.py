@@ -3,30 +3,24 @@
 
 # This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-"""From backups as AWS shows them to plain values, and to what modules return. Pure."""
+"""From backups to what modules return. Pure."""
 
 from __future__ import annotations
 
 import datetime
 import typing as t
 
-from .transformations import resource_result, to_tags
+from .transformations import resource_result
 
 if t.TYPE_CHECKING:
     from .backups_apply import BackupOutcome
-
-
-def to_backup(backup: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Make the value that plans are made of: as DescribeBackups shows it, with the tags as a dictionary under "tags"."""
-    plain = {key: value for key, value in backup.items() if key != "TagList"}
-    return {**plain, "tags": to_tags(dict(backup))}
 
 
 def backup_result(backup: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Make what a module returns of a backup: AWS's members in snake case, moments in UTC, the tags as a dictionary.
 
     Args:
-        backup: The backup as DescribeBackups shows it, or as to_backup makes it.
+        backup: The backup as DescribeBackups shows it, or as with_tags makes it.
     """
     shown = {
         key: _in_utc(value) if isinstance(value, datetime.datetime) else value

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from . import api, clusters
 from . import clusters_plan as plan
 from . import clusters_states as states
-from .clusters_results import to_cluster_value
 from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
 from .creation import ADOPT_SECONDS
 from .deletion import SETTLE_SECONDS
 from .plan import PlanError
 from .resources import CLUSTER_BUSY_STATES
-from .transformations import to_cluster
+from .transformations import to_cluster, with_tags
 from .waiters import Verdict, WaitError, look_idle
 
 if t.TYPE_CHECKING:
@@ -113,7 +112,7 @@ class ClusterKeeper:
         adopted = False
         try:
             made = clusters.create(self._make_creating_client(), wish.name, plan.creation_request(wish))
-            cluster = to_cluster_value(made)
+            cluster = with_tags(made)
         except AnsibleCloudHSMError as error:
             if not may_have_had_effect(error.exception):
                 raise
@@ -271,8 +270,8 @@ class ClusterKeeper:
 
     def _describe(self, cluster_id: str) -> _Cluster | None:
         shown, _moment = api.describe_cluster(self._client, cluster_id)
-        return to_cluster_value(shown) if shown else None
+        return with_tags(shown) if shown else None
 
     def _all(self) -> list[_Cluster]:
         shown, _moment = api.describe_clusters(self._client)
-        return [to_cluster_value(cluster) for cluster in shown]
+        return [with_tags(cluster) for cluster in shown]

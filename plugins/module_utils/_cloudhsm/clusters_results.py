@@ -3,7 +3,7 @@
 
 # This module util is PRIVATE to the collection. It can have breaking changes at any time.
 
-"""From clusters as AWS shows them to plain values, and to what cloudhsm_cluster returns. Pure."""
+"""From clusters to what cloudhsm_cluster returns. Pure."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ import typing as t
 from .clusters_plan import NAME_TAG, retention_days
 from .clusters_states import DELETED
 from .progress import duration
-from .transformations import resource_result, to_tags
+from .transformations import resource_result
 
 if t.TYPE_CHECKING:
     from .clusters_apply import ClusterOutcome
 
 
-def to_cluster_value(cluster: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Make the value that plans are made of: as DescribeClusters shows it, with the tags as a dictionary under "tags"."""
-    return {**{key: value for key, value in cluster.items() if key != "TagList"}, "tags": to_tags(dict(cluster))}
-
-
 def cluster_result(cluster: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Make what the module returns of a cluster, as to_cluster_value makes it: the form of cloudhsm_cluster_info."""
+    """Make what the module returns of a cluster, as with_tags makes it: the form of cloudhsm_cluster_info."""
     shown = {key: value for key, value in cluster.items() if key not in ("SubnetIds", "tags")}
     return {**resource_result(shown), "tags": dict(cluster["tags"])}
 

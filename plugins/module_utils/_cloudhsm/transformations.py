@@ -42,6 +42,11 @@ def to_tags(resource: dict[str, t.Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in resource.get("TagList", [])}
 
 
+def with_tags(resource: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Make the value that plans of clusters and backups are made of: as AWS shows it, with a dictionary of "tags"."""
+    return {**{key: value for key, value in resource.items() if key != "TagList"}, "tags": to_tags(dict(resource))}
+
+
 def resource_result(resource: dict[str, t.Any]) -> dict[str, t.Any]:
     """Make what a module returns of a cluster or a backup, as AWS shows it.
 

@@ -25,7 +25,7 @@ from .._cloudhsm.waiters import WaitError
 from .._placements.plan import Owner, PlacementError
 from .._placements.saved import record_of
 from .marking import take_off
-from .plan import DELETE, DUE, KEEP, NOTHING, START_CLOCK, Decision, Environment, decide, limit
+from .plan import DELETE, DUE, KEEP, NOTHING, START_CLOCK, Decision, Environment, Place, decide, limit
 from .reaping import Reaper
 
 if t.TYPE_CHECKING:
@@ -34,7 +34,6 @@ if t.TYPE_CHECKING:
     from .._cloudhsm.resources import Cluster, Hsm
     from .._cloudhsm.waiters import Wait
     from .._placements.plan import PlacementStore
-    from .parameters import Place
 
 # What becomes of an environment, as a report has it.
 STATUSES = {DELETE: "deleted", DUE: "due", START_CLOCK: "unknown", KEEP: "kept", NOTHING: "no_hsm"}

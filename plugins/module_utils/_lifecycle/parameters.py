@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import typing as t
-from dataclasses import dataclass, field
 
 from .._activity.argument_spec import IDLE_AFTER, RECORD_TTL, SETTLE, redis_argument_spec
 from .._activity.plan import check_duration, check_environment
@@ -17,7 +16,7 @@ from .._cloudhsm.parameters import check_cluster_id, check_durations
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import hsm_result, resource_result
 from .._placements.saved import saved_placements_argument_spec
-from .plan import Environment, check_settle
+from .plan import Environment, Place, check_settle
 
 if t.TYPE_CHECKING:
     from .fleet import Report
@@ -64,19 +63,6 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "progress_path": {"type": "path"},
         **redis_argument_spec(),
     }
-
-
-@dataclass(frozen=True)
-class Place:
-    """An account and region, as far as a task can tell them.
-
-    Attributes:
-        region: The region.
-        connection: What the client is made with in place of the task's own, by the names that amazon.aws has for it there.
-    """
-
-    region: str
-    connection: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
 
 
 def make_environments(params: t.Mapping[str, t.Any], region: str | None) -> dict[Place, list[Environment]]:

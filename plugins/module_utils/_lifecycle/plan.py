@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._activity.plan import judge
 
@@ -26,6 +26,19 @@ NOTHING = "nothing"
 
 # The claim lives for three minutes, in which the announcement is made and everybody is shown it.
 MOST_SETTLE = 120
+
+
+@dataclass(frozen=True)
+class Place:
+    """An account and region, as far as a task can tell them.
+
+    Attributes:
+        region: The region.
+        connection: What the client is made with in place of the task's own, by the names that amazon.aws has for it there.
+    """
+
+    region: str
+    connection: tuple[tuple[str, str | None], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

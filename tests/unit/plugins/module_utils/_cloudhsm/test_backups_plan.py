@@ -9,8 +9,9 @@ import datetime
 
 import pytest
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import backups_plan as plan
-from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.backups_results import backup_result, to_backup
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.backups_results import backup_result
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.plan import PlanError
+from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.transformations import with_tags
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm.waiters import WaitError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,4 +138,4 @@ def test_result_is_in_utc_whatever_the_host_says():
     }
     wanted = {"backup_id": "backup-0", "create_timestamp": "2026-01-01T12:00:00.000000+00:00", "tags": {"A b": "1"}}
 
-    assert backup_result(shown) == backup_result(to_backup(shown)) == wanted
+    assert backup_result(shown) == backup_result(with_tags(shown)) == wanted
