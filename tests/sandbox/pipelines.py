@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -336,7 +337,8 @@ def wait_until(condition: t.Callable[[], t.Any], seconds: float = 60.0) -> None:
 
 
 def _said(output: str) -> str:
-    """The last line that tells of the environment, from a playbook or from hsm.sh."""
+    """The last line that tells of the environment, from a playbook or from hsm.sh; the play has minutes of its own."""
+    output = re.sub(r" until \S+ \S+ UTC", "", output)
     lines = [line.strip().strip('"').removeprefix('msg": "').removeprefix("hsm: ") for line in output.splitlines()]
     return next((line for line in reversed(lines) if line.startswith(f"{ENVIRONMENT}: ")), output[-2000:])
 
