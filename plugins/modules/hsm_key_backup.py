@@ -264,7 +264,7 @@ EXAMPLES = r"""
     name: payments
     store: directory
     path: /mnt/safe/hsm
-    pin_file: /root/hsm.pin
+    pin_file: /etc/hsm/pin
     labels:
       - payments-*
     custodian_public_keys:
