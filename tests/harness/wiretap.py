@@ -196,7 +196,7 @@ def _handler(tap: Wiretap) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815 - the names that http.server has
 
         def handle(self) -> None:
             with contextlib.suppress(OSError):

@@ -488,6 +488,7 @@ def arrives_after(aws):
         def let_pass() -> None:
             until = time.monotonic() + 20
             while not aws.held() and time.monotonic() < until:
+                # The request of another thread is waited for, whose time is the real one.
                 time.sleep(0.005)
             aws.advance(seconds)
 
