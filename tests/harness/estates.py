@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -31,7 +32,8 @@ if t.TYPE_CHECKING:
 
 # An HSM takes a second at this rate.
 RATE = 600.0
-PIN = "keeper:Passw0rd-of-the-estate"
+# One that no other process of the tests has: it is looked for in all that runs on the machine.
+PIN = f"keeper:Passw0rd-{secrets.token_hex(8)}"
 OTHER_REGION = "eu-central-1"
 # Labels, types, and sizes or curves.
 QUICK_KINDS = (

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import secrets
 import subprocess
 import typing as t
 from pathlib import Path
@@ -21,7 +22,8 @@ from local_aws.contents.tokens import SOFTHSM
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
-PIN = "backup:Passw0rd-of-the-HSM"
+# One that no other process of the tests has: it is looked for in all that runs on the machine.
+PIN = f"backup:Passw0rd-{secrets.token_hex(8)}"
 SO_PIN = "Passw0rd-of-the-officer"
 MESSAGE = b"what the old HSM has seen"
 VECTOR = bytes(range(16))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
 import sys
-import threading
 import typing as t
 from pathlib import Path
 
@@ -17,8 +17,9 @@ import ansible_runner
 import pytest
 import yaml
 from harness.estates import FEW_KINDS, PIN, Estate, Estates
-from harness.leaks import files, forms, leaks
+from harness.leaks import Processes, files, forms, leaks
 from harness.pkcs11 import need_softhsm
+from harness.redis_servers import wait_until
 from sandbox.sandbox import CHECKOUT
 
 # A run gets what is secret from there, so it stands there.
@@ -45,30 +46,16 @@ def open_data_keys(estates: Estates, estate: Estate) -> list[bytes]:
     ]
 
 
-class Processes(threading.Thread):
-    """Reads the command lines of all processes over and over."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.seen: set[bytes] = set()
-        self.done = threading.Event()
-
-    def run(self) -> None:
-        """Look until it is done."""
-        while not self.done.wait(0.01):
-            for process in filter(str.isdecimal, os.listdir("/proc")):
-                try:
-                    self.seen.add(Path(f"/proc/{process}/cmdline").read_bytes())
-                except OSError:
-                    continue  # It has ended.
-
-
 def test_the_scan_finds_what_is_planted(tmp_path):
     secret = os.urandom(32)
     for number, form in enumerate(forms(secret)):
         (tmp_path / str(number)).write_bytes(b"before" + form + b"after")
     assert len(leaks({"key": secret}, files(tmp_path))) == len(forms(secret))
     assert leaks({"key": os.urandom(32)}, files(tmp_path)) == []
+
+    with Processes() as processes, subprocess.Popen(["cat", "-", secret.hex()], stdin=subprocess.PIPE) as process:
+        wait_until(lambda: leaks({"key": secret}, processes.places), 20)
+        process.kill()
 
 
 def test_a_run_leaves_nothing_secret(estates, tmp_path):
@@ -99,24 +86,21 @@ def test_a_run_leaves_nothing_secret(estates, tmp_path):
         "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path / "facts"),
     }
-    processes = Processes()
-    processes.start()
-    for playbook in ("backup_then_delete_hsm", "ensure_hsm"):
-        done = ansible_runner.run(
-            private_data_dir=str(tmp_path / "runner"),
-            project_dir=str(CHECKOUT),
-            playbook=str(CHECKOUT / "playbooks" / f"{playbook}.yml"),
-            inventory=str(tmp_path / "inventory"),
-            extravars={"env": estate.name, "hsm_keys_after_restore": "restored"},
-            envvars=environment,
-            verbosity=3,
-            quiet=True,
-        )
-        assert (done.status, done.rc) == ("successful", 0), done.stdout.read()
-    processes.done.set()
-    processes.join()
+    with Processes() as processes:
+        for playbook in ("backup_then_delete_hsm", "ensure_hsm"):
+            done = ansible_runner.run(
+                private_data_dir=str(tmp_path / "runner"),
+                project_dir=str(CHECKOUT),
+                playbook=str(CHECKOUT / "playbooks" / f"{playbook}.yml"),
+                inventory=str(tmp_path / "inventory"),
+                extravars={"env": estate.name, "hsm_keys_after_restore": "restored"},
+                envvars=environment,
+                verbosity=3,
+                quiet=True,
+            )
+            assert (done.status, done.rc) == ("successful", 0), done.stdout.read()
 
-    places = files(tmp_path, GIVEN) | {f"process {number}": line for number, line in enumerate(processes.seen)}
+    places = files(tmp_path, GIVEN) | processes.places
     assert len(list((tmp_path / "runner" / "artifacts").iterdir())) == 2
     assert any(b"ansible-playbook" in line for line in processes.seen)
     assert (tmp_path / "python.used").exists()

@@ -26,11 +26,11 @@ WORK = """
     sys.exit(int(sys.argv[4]))
 """
 CEREMONY = """
-    import sys
+    import pathlib, sys
     import pkcs11
 
     token = pkcs11.lib(sys.argv[1]).get_token(token_label=sys.argv[2])
-    with token.open(rw=True, user_pin=sys.argv[3]) as session:
+    with token.open(rw=True, user_pin=pathlib.Path(sys.argv[3]).read_text()) as session:
         session.generate_key(
             pkcs11.KeyType.AES, 256, label="tonight", store=True, template={pkcs11.Attribute.EXTRACTABLE: True}
         )
@@ -96,8 +96,9 @@ def test_keys_of_a_ceremony_are_in_a_proved_backup(estates, tmp_path):
     estate = estates.make().furnish()
     script = tmp_path / "ceremony.py"
     script.write_text(textwrap.dedent(CEREMONY), encoding="utf-8")
-    given = estate.variables["hsm_key_backup"]
-    command = [sys.executable, str(script), given["library"], given["token_label"], given["pin"]]
+    given, pin = estate.variables["hsm_key_backup"], tmp_path / "pin"
+    pin.write_text(given["pin"], encoding="utf-8")
+    command = [sys.executable, str(script), given["library"], given["token_label"], str(pin)]
     done = estates.play("examples/key_ceremony.yml", estate, arguments=extra(ceremony_command=command))
 
     assert done.status == 0, done.text

@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import traceback
 import types
 from pathlib import Path
@@ -23,6 +22,7 @@ from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.errors impor
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._keys.refusals import Refusals
 from ansible_collections.hsmops.cloudhsm.plugins.modules import hsm_key_backup
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding
+from harness.leaks import Processes, files, forms, leaks
 from harness.tokens import PIN, make_secret
 from pkcs11 import Attribute, KeyType
 
@@ -35,50 +35,6 @@ PLAY = """
       register: result
     - ansible.builtin.debug: {{var: result}}
 """
-
-
-def forms(secret: bytes) -> list[bytes]:
-    """A secret as it may be written down."""
-    return [secret, secret.hex().encode(), secret.hex().upper().encode(), base64.b64encode(secret).rstrip(b"=")]
-
-
-def leaks(secrets: list[bytes], places: dict[str, bytes]) -> list[str]:
-    """The places where a secret is found."""
-    return [
-        place
-        for place, content in places.items()
-        if any(form in content for secret in secrets for form in forms(secret))
-    ]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class Watch:
-    """Keeps what the list of processes shows while it lasts."""
-
-    def __enter__(self) -> Watch:
-        self.seen: set[bytes] = set()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._end.wait(0.02):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    shown = path.read_bytes()
-                except OSError:
-                    continue
-                # Another worker of the tests may be making a token.
-                if b"softhsm2-util" not in shown:
-                    self.seen.add(shown)
 
 
 def test_a_play_shows_nothing(tokens, token, folder, custodians, tmp_path):
@@ -98,7 +54,7 @@ def test_a_play_shows_nothing(tokens, token, folder, custodians, tmp_path):
     ]
     printed = {}
     (tmp_path / "home").mkdir()
-    with Watch() as watch:
+    with Processes() as processes:
         for number, arguments in enumerate(runs):
             play = tmp_path / "play.yml"
             play.write_text(PLAY.format(arguments=json.dumps(arguments)))
@@ -115,14 +71,14 @@ def test_a_play_shows_nothing(tokens, token, folder, custodians, tmp_path):
     assert b'"keys": 1' in printed["run 0"], printed["run 0"].decode()[-2000:]
     assert b'"verified": 1' in printed["run 1"], printed["run 1"].decode()[-2000:]
     assert b"refused the login (PinIncorrect)" in printed["run 2"]
-    places = printed | files(tmp_path) | {"processes": b"\n".join(watch.seen)}
+    places = printed | files(tmp_path) | processes.places
 
-    assert any(b"ansible-playbook" in seen for seen in watch.seen)
-    secrets = [PIN.encode(), b"Passw0rd-of-the-HSM", b"a-wrong-guess", clear]
+    assert any(b"ansible-playbook" in seen for seen in processes.seen)
+    secrets = {"PIN": PIN.partition(":")[2].encode(), "guess": b"a-wrong-guess", "key": clear}
     assert leaks(secrets, places) == []
     # The search finds what it looks for.
     for form in forms(clear):
-        assert leaks(secrets, {"planted": b"x" + form + b"y"}) == ["planted"]
+        assert leaks(secrets, {"planted": b"x" + form + b"y"}) == ["key in planted"]
 
 
 def test_a_data_key_is_in_the_clear_only_where_it_is_opened(
@@ -149,7 +105,7 @@ def test_a_data_key_is_in_the_clear_only_where_it_is_opened(
     assert len(key) == 32
 
     places = files(folder) | {"results": json.dumps([made, verified]).encode()}
-    assert leaks([seen[0], key], places) == []
+    assert leaks({"data key": seen[0], "key": key}, places) == []
 
 
 def test_an_exception_holds_no_pin(tokens, token, tmp_path):
