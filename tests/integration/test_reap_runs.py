@@ -166,7 +166,10 @@ def test_reap_of_a_fleet_in_one_play(sandbox, fleet, play, store, contents, left
     assert (effects(sandbox), contents()) == ([], before)
     assert len(sandbox.aws.calls("DescribeClusters")) == 1, "one page for all"
 
+    # So long that it is seen to be under way, also on a machine that has other things to do.
+    sandbox.aws.set_knobs(hsm_delete_seconds=5 * RATE)
     reaped = play("reap")
+    sandbox.aws.set_knobs(hsm_delete_seconds=120.0)
     assert reaped.returncode == 0, reaped.stdout
     assert [re.sub(r"\b40\d\d s", "4000 s", line) for line in report(reaped)] == [
         f"held: kept: held by {HOLDER} until {until}",
