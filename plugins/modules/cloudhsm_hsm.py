@@ -146,11 +146,6 @@ options:
         use.
     type: float
     default: 30
-  progress_path:
-    description:
-      - File on the host that runs the module, to which a line is appended for every look while waiting.
-      - With a local connection it is set by itself, and the run shows the lines.
-    type: path
   saved_placements:
     description:
       - Create missing HSMs where those of the environment were that M(hsmops.cloudhsm.hsm_reap) deleted, in the same zone and at
@@ -288,6 +283,7 @@ extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - hsmops.cloudhsm.waiting
   - hsmops.cloudhsm.attributes
   - hsmops.cloudhsm.attributes.actiongroup_aws
 attributes:

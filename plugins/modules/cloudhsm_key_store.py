@@ -48,15 +48,11 @@ options:
       - How many seconds to pause between two looks.
     type: float
     default: 15
-  progress_path:
-    description:
-      - File on the host that runs the module, to which a line is appended for every look while waiting.
-      - With a local connection it is set by itself, and the run shows the lines.
-    type: path
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
   - amazon.aws.boto3
+  - hsmops.cloudhsm.waiting
   - hsmops.cloudhsm.attributes
   - hsmops.cloudhsm.attributes.actiongroup_aws
 attributes:

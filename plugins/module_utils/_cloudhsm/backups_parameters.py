@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from .backups_plan import KEPT_TAGS, Wish
-from .parameters import check_cluster_id, check_durations
+from .parameters import check_cluster_id, check_durations, waiting_argument_spec
 from .plan import PlanError
 
 # The patterns of the service's own API model.
@@ -54,9 +54,7 @@ def backup_argument_spec() -> dict[str, t.Any]:
         "copy_to_regions": {"type": "list", "elements": "str"},
         "force": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 3600},
-        "wait_delay": {"type": "float", "default": 30},
-        "progress_path": {"type": "path"},
+        **waiting_argument_spec(),
     }
 
 

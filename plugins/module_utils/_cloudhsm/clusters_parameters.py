@@ -13,7 +13,7 @@ import typing as t
 from .backups_plan import KEPT_TAGS
 from .clusters_plan import NAME_TAG, Wish
 from .marks import PROTECTED_TAG
-from .parameters import check_cluster_id, check_durations
+from .parameters import check_cluster_id, check_durations, waiting_argument_spec
 from .plan import PlanError
 
 # The patterns of the service's own API model, as far as they say something. AWS checks them too, but says less, and later.
@@ -53,9 +53,7 @@ def cluster_argument_spec() -> dict[str, t.Any]:
         "purge_tags": {"type": "bool", "default": True},
         "force": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 3600},
-        "wait_delay": {"type": "float", "default": 30},
-        "progress_path": {"type": "path"},
+        **waiting_argument_spec(),
     }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from . import key_stores
 from . import key_stores_plan as plan
 from .common import AnsibleCloudHSMError, error_code, may_have_had_effect
-from .parameters import check_cluster_id, check_durations
+from .parameters import check_cluster_id, check_durations, waiting_argument_spec
 
 if t.TYPE_CHECKING:
     from .key_stores_plan import KeyStore
@@ -51,9 +51,7 @@ def key_store_argument_spec() -> dict[str, t.Any]:
         "cluster_id": {"type": "str", "required": True},
         "state": {"type": "str", "choices": ["connected", "disconnected", "queried"], "default": "queried"},
         "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 1800},
-        "wait_delay": {"type": "float", "default": 15},
-        "progress_path": {"type": "path"},
+        **waiting_argument_spec(timeout=1800, delay=15),
     }
 
 

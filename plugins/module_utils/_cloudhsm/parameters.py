@@ -56,9 +56,21 @@ def hsm_argument_spec(activity: dict[str, t.Any], saved_placements: dict[str, t.
         "key_stores": {"type": "str", "choices": ["refuse", "ignore"], "default": "refuse"},
         "force": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 3600},
-        "wait_delay": {"type": "float", "default": 30},
         "activity": {"type": "dict", "options": activity},
+        **waiting_argument_spec(),
+    }
+
+
+def waiting_argument_spec(timeout: int = 3600, delay: float = 30) -> dict[str, t.Any]:
+    """Return the parameters that bound a wait, in seconds, and that show it.
+
+    Args:
+        timeout: Default of wait_timeout.
+        delay: Default of wait_delay.
+    """
+    return {
+        "wait_timeout": {"type": "int", "default": timeout},
+        "wait_delay": {"type": "float", "default": delay},
         "progress_path": {"type": "path"},
     }
 

@@ -12,7 +12,7 @@ import typing as t
 
 from .._activity.argument_spec import IDLE_AFTER, RECORD_TTL, SETTLE, redis_argument_spec
 from .._activity.plan import check_duration, check_environment
-from .._cloudhsm.parameters import check_cluster_id, check_durations
+from .._cloudhsm.parameters import check_cluster_id, check_durations, waiting_argument_spec
 from .._cloudhsm.plan import PlanError
 from .._cloudhsm.transformations import hsm_result, resource_result
 from .._placements.saved import saved_placements_argument_spec
@@ -58,9 +58,7 @@ def reap_argument_spec() -> dict[str, t.Any]:
         "record_ttl": {"type": "int", "default": RECORD_TTL},
         "saved_placements": saved_placements_argument_spec(),
         "settle": {"type": "float", "default": SETTLE},
-        "wait_timeout": {"type": "int", "default": 3600},
-        "wait_delay": {"type": "float", "default": 30},
-        "progress_path": {"type": "path"},
+        **waiting_argument_spec(),
         **redis_argument_spec(),
     }
 
