@@ -80,8 +80,9 @@ def test_every_step(tool, store, holders, shell):
     assert (held.returncode, held.stdout) == (0, "held\n")
 
     store.set("hsm:dev:last_access", 5)
+    store.zadd("hsm:dev:holds", {"past": 5})
     assert tool("release", "dev", "job", shell=shell).returncode == 0
-    assert holders().keys() == {"other"}, "nobody lets go what another holds"
+    assert holders().keys() == {"other"}, "nobody lets go what another holds, unless it is past"
     assert int(store.get("hsm:dev:last_access")) > 5, "a release is a touch"
 
 
@@ -214,6 +215,7 @@ def test_a_pipeline_has_the_name_that_the_role_gives_it(tool, holders, variables
         (["hold", "dev", "job"], {"HSM_HOLD_FOR": "0"}, "HSM_HOLD_FOR: '0'"),
         (["hold", "dev", "job"], {"HSM_HOLD_FOR": "86401"}, "HSM_HOLD_FOR: 86401 s are more than a day"),
         (["beat", "dev", "job"], {"HSM_BEAT": "600"}, "HSM_BEAT: with one beat of 600 s missed"),
+        (["hold", "dev", "job"], {"HSM_BEAT": "600"}, "HSM_BEAT: with one beat of 600 s missed"),
         (["beat", "dev", "job"], {"HSM_WATCH": "me"}, "HSM_WATCH: 'me' is no id of a process"),
         (["touch", "dev"], {"REDIS_URL": ""}, "REDIS_URL: no Redis is named"),
         (["touch", "dev"], {"REDIS_URL": "redis+cluster://h:1"}, "REDIS_URL: not the URL of one Redis server"),
@@ -319,6 +321,14 @@ def test_no_password_in_the_list_of_processes(tool, tmp_path, listed, variables)
     assert "s3cret" not in seen + told.stderr
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+def test_no_password_in_a_trace(tool, shell):
+    traced = {"shell": (*shell, "-x")} if shell[0] != "bash" else {"shell": shell, "SHELLOPTS": "xtrace"}
+    told = tool("touch", "dev", REDIS_URL="redis://:s3cret@127.0.0.1:1/0", **traced)
+    assert told.stderr.startswith("+")
+    assert "s3cret" not in told.stderr
+
+
 @pytest.mark.parametrize(
     ("url", "command"),
     [
@@ -396,6 +406,31 @@ def test_a_beat_that_is_late_does_not_undo_a_release(tool, beat, holders, slow_h
     arrive.touch()
     assert process.wait(10) == 0
     assert holders() == {}, "what it wrote after the release, it took back"
+
+
+def test_a_beat_is_stopped_by_a_release_that_fails(tool, beat, tmp_path):
+    stop = str(tmp_path / "stop")
+    process = beat(HSM_STOP_FILE=stop)
+    told = tool("release", "dev", "job", HSM_STOP_FILE=stop, REDIS_URL="")
+    assert (told.returncode, "no Redis is named" in told.stderr) == (4, True)
+    assert process.wait(10) == 0
+
+
+def test_a_beat_ends_with_its_folder_where_it_watches_nothing(beat, holders, tmp_path):
+    (folder := tmp_path / "job").mkdir()
+    watched, lonely = (beat(HSM_STOP_FILE=f"{folder}/stop", HSM_WATCH=pid) for pid in (str(os.getpid()), "0"))
+    folder.rmdir()
+    assert lonely.wait(10) == 0
+    wait_until(lambda: "job" in holders())
+    assert watched.poll() is None, "a job may clear its checkout away, and is still there"
+
+
+def test_a_beat_is_never_rarer_than_its_hold_bears(tool, beat, store, holders):
+    """Nobody reads what a beat says that does not begin."""
+    assert tool("hold", "dev", "job", HSM_HOLD_FOR="3", HSM_STOP_FILE="stop").returncode == 0
+    beat(HSM_HOLD_FOR="3", HSM_BEAT="")
+    store.zadd("hsm:dev:holds", {"job": 5})
+    wait_until(lambda: holders()["job"] > 0)
 
 
 def test_a_beat_ends_with_what_it_watches(beat, holders):

@@ -3,8 +3,9 @@
 #
 #   hsm.sh touch ENV             it is in use now
 #   hsm.sh hold ENV [HOLDER]     it is needed for HSM_HOLD_FOR (900) seconds
-#   hsm.sh beat ENV [HOLDER]     hold again every HSM_BEAT (240) seconds, until the process HSM_WATCH is gone, the file
-#                                HSM_STOP_FILE appears, or HSM_BEAT_MAX (21600) seconds are over
+#   hsm.sh beat ENV [HOLDER]     hold again every HSM_BEAT seconds (240, or half of HSM_HOLD_FOR where that is less), until the
+#                                process HSM_WATCH is gone, the file HSM_STOP_FILE appears, or HSM_BEAT_MAX (21600) seconds
+#                                are over; where no process is watched, also when the folder of that file is gone
 #   hsm.sh release ENV [HOLDER]  end a beat by HSM_STOP_FILE, where that is set, then the hold
 #   hsm.sh check ENV             print active, held, idle, unknown, creating, retiring or committed
 #
@@ -18,6 +19,8 @@
 # Copyright: Contributors to the hsmops.cloudhsm project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 set -eu
+# A trace would show the password.
+set +x
 LC_ALL=C
 export LC_ALL
 
@@ -97,12 +100,9 @@ if step == "hold" or step == "release" then
   if unreadable then return redis.error_reply("ERR the key of its holds is of another type than a sorted set") end
 end
 if step ~= "check" then redis.call("SET", RECORD, now, "EX", ttl) end
-if step == "hold" then
-  redis.call("ZREMRANGEBYSCORE", HOLDS, "-inf", "(" .. now)
-  redis.call("ZADD", HOLDS, now + hold_for, holder)
-elseif step == "release" then
-  redis.call("ZREM", HOLDS, holder)
-end
+if step == "hold" or step == "release" then redis.call("ZREMRANGEBYSCORE", HOLDS, "-inf", "(" .. now) end
+if step == "hold" then redis.call("ZADD", HOLDS, now + hold_for, holder) end
+if step == "release" then redis.call("ZREM", HOLDS, holder) end
 return "HSM " .. status .. " " .. (phase or "free") .. " " .. (left or 0) .. " " .. reason
 '
 
@@ -304,8 +304,17 @@ tell() {
     esac
 }
 
+# A job that clears its checkout away is still there to be watched; where none is, the folder stands for it.
+stopped() {
+    [ -n "${HSM_STOP_FILE:-}" ] || return 1
+    if [ "$watch" -le 1 ]; then
+        case $HSM_STOP_FILE in */*) [ -d "${HSM_STOP_FILE%/*}/" ] || return 0 ;; esac
+    fi
+    [ -e "$HSM_STOP_FILE" ]
+}
+
 over() {
-    if [ -n "${HSM_STOP_FILE:-}" ] && [ -e "$HSM_STOP_FILE" ]; then return 0; fi
+    if stopped; then return 0; fi
     [ "$watch" -gt 1 ] && ! kill -0 "$watch" 2>/dev/null
 }
 
@@ -326,7 +335,7 @@ beat() {
             [ "$pause" -le 15 ] || pause=15
         fi
         # A release that came between the look and the hold was undone by it. One that comes later is not.
-        if [ -n "${HSM_STOP_FILE:-}" ] && [ -e "$HSM_STOP_FILE" ]; then
+        if stopped; then
             ask release
             return
         fi
@@ -339,19 +348,27 @@ case $step in
 touch | hold | beat | release | check) ;;
 *) wrong "'$step' is no command. Call hsm.sh touch, hold, beat, release or check, with the name of the environment." ;;
 esac
+# First the beat, then the hold, because a beat that comes between would undo the release; and before anything can go wrong here.
+if [ "$step" = release ] && [ -n "${HSM_STOP_FILE:-}" ]; then
+    touch "$HSM_STOP_FILE" || say "HSM_STOP_FILE: that file cannot be written, and a beat goes on."
+fi
 find_holder
 holder=${3:-$holder}
 check_names
 record_ttl=${HSM_RECORD_TTL:-7200} idle_after=${HSM_IDLE_AFTER:-1800} hold_for=${HSM_HOLD_FOR:-900}
-beat_every=${HSM_BEAT:-240} beat_max=${HSM_BEAT_MAX:-21600} watch=${HSM_WATCH:-0}
+beat_max=${HSM_BEAT_MAX:-21600} watch=${HSM_WATCH:-0}
 check_seconds HSM_RECORD_TTL "$record_ttl"
 check_seconds HSM_IDLE_AFTER "$idle_after"
 check_seconds HSM_HOLD_FOR "$hold_for"
+beat_every=240
+[ "$hold_for" -ge 480 ] || [ "$hold_for" -lt 2 ] || beat_every=$((hold_for / 2))
+beat_every=${HSM_BEAT:-$beat_every}
 check_seconds HSM_BEAT "$beat_every"
 check_seconds HSM_BEAT_MAX "$beat_max"
 [ "$hold_for" -le 86400 ] || wrong "HSM_HOLD_FOR: $hold_for s are more than a day. Hold again while it is needed."
 case $watch in '' | *[!0-9]*) wrong "HSM_WATCH: '$watch' is no id of a process." ;; esac
-if [ "$step" = beat ] && [ $((2 * beat_every)) -gt "$hold_for" ]; then
+# Said by the hold already: nobody looks at a beat that does not begin, and the job would outlast its hold.
+if [ "$step" = beat ] || { [ "$step" = hold ] && [ -n "${HSM_BEAT:-}${HSM_STOP_FILE:-}" ]; } && [ $((2 * beat_every)) -gt "$hold_for" ]; then
     wrong "HSM_BEAT: with one beat of $beat_every s missed, a hold of $hold_for s is over. Set it to half of HSM_HOLD_FOR or less."
 fi
 find_server
@@ -367,8 +384,6 @@ hold)
     ;;
 beat) beat ;;
 release)
-    # First the beat, then the hold, because a beat that comes between would undo the release.
-    [ -z "${HSM_STOP_FILE:-}" ] || : >"$HSM_STOP_FILE"
     ask release || exit
     say "$env: released by $holder"
     ;;
