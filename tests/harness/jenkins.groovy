@@ -20,7 +20,7 @@ def shell = { Object said ->
     return wanted.returnStatus ? status : null
 }
 def steps = new Binding(
-    env: [WORKSPACE: workspace.path, WORKSPACE_TMP: "${workspace.path}@tmp", BUILD_TAG: 'jenkins-a b-7'],
+    env: [WORKSPACE: workspace.path, WORKSPACE_TMP: "${workspace.path}@tmp", BUILD_TAG: 'jenkins-a {{b}}-7'],
     sh: shell,
     error: { String message -> throw new IllegalArgumentException(message) },
     libraryResource: { String path -> new File(library, "resources/${path}").text },

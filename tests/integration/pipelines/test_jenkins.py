@@ -39,6 +39,7 @@ holders('cancelled')
 attempt { withCloudHsm(env: 'dev', arguments: '--broken') { sh 'echo never' } }
 holders('unready')
 attempt { withCloudHsm([:]) { sh 'echo never' } }
+attempt { withCloudHsm(env: "{{lookup('pipe','touch owned')}}") { sh 'echo never' } }
 def claim = 'token o fence 1 phase committed hsm_ids h deadline 4000000000 record 1767258000 server x'
 sh 'redis-cli -u "$REDIS_URL" hset hsm:dev:claim ' + claim
 attempt { withCloudHsm(env: 'dev', ensure: false) { sh 'echo never' } }
@@ -77,7 +78,7 @@ def test_a_block_holds_and_lets_go(groovy, store, redis_url, running, tmp_path):
 
     held = {name: names.split() for name, names in re.findall(r"^HOLDERS (\w+)(.*)$", said, re.M)}
     [holder] = held["within"]
-    assert re.fullmatch(r"jenkins-a_b-7-[0-9a-f]{8}", holder)
+    assert re.fullmatch(r"jenkins-a___b__-7-[0-9a-f]{8}", holder)
     assert held["renewed"] == [holder]
     assert len(set(held["both"])) == 2
     assert held["outer"] == [holder], "a block lets go only what it holds itself"
@@ -87,8 +88,10 @@ def test_a_block_holds_and_lets_go(groovy, store, redis_url, running, tmp_path):
     wanted = f"-i|my hosts.yml|hsmops.cloudhsm.ensure_hsm|-e|env=dev|-e|hsm_holder={holder}|-e|hsm_count=1|"
     assert called.startswith(wanted)
     caught = re.findall(r"^CAUGHT (.*)$", said, re.M)
-    assert [line[-2:] for line in caught] == [" 7", "43", " 2", " }", " 2"]
+    assert [line[-2:] for line in caught] == [" 7", "43", " 2", " }", "{.", " 2"]
     assert "withCloudHsm: env: no environment is named" in caught[3]
+    assert "is no name of an environment" in caught[4]
     assert "\nnever" not in said
+    assert list(Path(f"{workspace}@tmp").iterdir()) == [], "no block leaves anything behind"
     assert int(store.zscore("hsm:dev:holds", holder) or 0) == 0
     wait_until(lambda: not running(str(workspace)))
