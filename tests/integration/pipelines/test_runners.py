@@ -112,6 +112,24 @@ def test_a_job_with_scripts_of_its_own(job, holders):
     assert holders() == {}
 
 
+def test_what_a_script_releases_does_not_end_the_beat_of_its_job(job, store, holders):
+    this = job(71, script=['sh "$HSM_FOLDER/hsm.sh" release dev other', WORK])
+    this.start()
+    wait_until(lambda: store.exists("hsm:dev:last_access") and "gitlab-7-71" in holders())
+    for _look in range(2):
+        store.zadd("hsm:dev:holds", {"gitlab-7-71": store.time()[0] + 5})
+        wait_until(lambda: holders()["gitlab-7-71"] > 800)
+    (this.folder / "end").touch()
+    assert "released by other" in this.finish().output
+
+
+def test_a_release_that_fails_does_not_keep_the_log_of_the_beat(job):
+    this = job(71, variables={"REDIS_URL": "redis://127.0.0.1:1"})
+    (folder := this.folder / ".cloudhsm-71").mkdir()
+    (folder / "beat.log").write_text("what the beat said\n", encoding="utf-8")
+    assert "what the beat said" in this.run().output
+
+
 def test_a_job_of_another_environment(job, store):
     store.hset("hsm:other:claim", mapping={"phase": "creating"})
     assert "hsm: other: held by gitlab-7-71" in job(71, script="true", variables={"HSM_ENV": "other"}).run().output
@@ -195,21 +213,50 @@ def test_github_refuses_what_is_no_mode(worker, store):
     assert store.keys() == []
 
 
-def test_github_takes_no_input_for_shell(worker, store, tmp_path):
-    status, said, _outputs = worker.use(mode="hold", env=f"dev; touch {tmp_path}/owned")
+@pytest.mark.parametrize("env", ["dev; touch owned", "{{lookup('pipe','touch owned')}}", "{{hsm_redis_password}}", ""])
+@pytest.mark.parametrize("mode", ["status", "ensure", "hold", "release"])
+def test_github_takes_no_input_for_shell_or_template(worker, store, mode, env):
+    status, said, _outputs = worker.use(mode=mode, env=env)
     assert (status, "is no name of an environment" in said) == (4, True)
-    assert not (tmp_path / "owned").exists()
+    assert store.keys() == []
+
+
+def test_github_lets_one_environment_go_and_keeps_another(worker, store):
+    def holders(env):
+        return store.zrange(f"hsm:{env}:holds", 0, -1)
+
+    for env in ("dev", "team/dev"):
+        assert worker.use(mode="hold", env=env)[0] == 0
+    assert worker.use(mode="release", env="team/dev")[0] == 0
+    assert holders("team/dev") == []
+    [holder] = holders("dev")
+    for _look in range(2):
+        store.zadd("hsm:dev:holds", {holder: store.time()[0] + 5})
+        wait_until(lambda: store.zscore("hsm:dev:holds", holder) > store.time()[0] + 800)
+    assert worker.use(mode="release", env="dev")[0] == 0
+    assert holders("dev") == []
+
+
+def test_github_shows_the_log_of_a_beat_after_a_release_that_fails(tmp_path):
+    worker = Worker(tmp_path / "worker", REDIS_URL="redis://127.0.0.1:1")
+    (folder := worker.temporary / "cloudhsm-dev").mkdir()
+    (folder / "holder").write_text("me\n", encoding="utf-8")
+    (folder / "beat.log").write_text("what the beat said\n", encoding="utf-8")
+    status, said, _outputs = worker.use(mode="release", env="dev")
+    worker.close()
+    assert (status, "what the beat said" in said) == (3, True)
 
 
 @pytest.fixture
 def playbooks(tmp_path):
-    """A folder with an ansible-playbook that notes its arguments, and tells of an HSM."""
+    """A path with an ansible-playbook that notes its arguments, and tells of an HSM of dev; where it notes them."""
     folder = tmp_path / "playbooks"
     folder.mkdir()
     program = folder / "ansible-playbook"
     program.write_text(
         f'#!/bin/sh\nprintf "%s|" "$@" >>{tmp_path}/called\necho >>{tmp_path}/called\nfor word; do case $word in\n'
-        'hsm_status_file=*) printf "HSM_STATUS=active\\nHSM_STATUS_CODE=0\\nHSM_IP=192.0.2.10\\n" >"${word#*=}" ;;\n'
+        "hsm_status_file=*) printf '%s\\n' HSM_ENV=dev HSM_STATUS=active HSM_STATUS_CODE=0 HSM_IP=192.0.2.10 "
+        '>"${word#*=}" ;;\n'
         "esac; done\n",
         encoding="utf-8",
     )
@@ -231,3 +278,42 @@ def test_github_runs_playbooks(tmp_path, playbooks, mode):
     assert all(line.endswith("-e|hsm_hold_for=600|-e|hsm_count=1|") for line in lines)
     runs = ["ensure_hsm", "status_hsm"] if mode == "ensure" else ["status_hsm"]
     assert [line.split("|")[2] for line in lines] == [f"hsmops.cloudhsm.{run}" for run in runs]
+
+
+def test_github_has_one_name_of_an_environment(tmp_path, playbooks):
+    worker = Worker(tmp_path / "worker", PATH=playbooks[0])
+    status, said, _outputs = worker.use(mode="status", env="other")
+    worker.close()
+    assert (status, "env: the inventory has another name for 'other'" in said) == (4, True)
+
+
+def test_gitlab_runs_playbooks(job, playbooks):
+    path, called = playbooks
+    own = {"before_script": [], "variables": {"PATH": path, "HSM_INVENTORY": "my hosts.yml"}}
+    assert job(71, "cloudhsm_status", **own).run().status == 0
+    this = job(72, "cloudhsm_ensure", **own)
+    assert this.run().status == 0
+    # What is in it goes before the variables of the jobs that follow; one may name another environment.
+    report = (this.folder / "cloudhsm.report.env").read_text(encoding="utf-8").splitlines()
+    assert report == ["HSM_STATUS=active", "HSM_STATUS_CODE=0", "HSM_IP=192.0.2.10"]
+    lines = called.read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[2].split(".")[2] for line in lines] == ["status_hsm", "ensure_hsm", "status_hsm"]
+    assert all(line.startswith("-i|my hosts.yml|hsmops.cloudhsm.") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["cloudhsm_status", "cloudhsm_ensure"])
+def test_gitlab_has_one_name_of_an_environment(job, playbooks, name):
+    own = {"before_script": [], "variables": {"PATH": playbooks[0], "HSM_ENV": "other"}}
+    step = job(71, name, **own).run()
+    assert (step.status, "HSM_ENV: the inventory has another name for 'other'" in step.output) == (3, True)
+
+
+@pytest.mark.parametrize("name", ["cloudhsm_status", "cloudhsm_ensure"])
+@pytest.mark.parametrize(
+    "env", ["{{lookup('pipe','touch owned')}}", "{{hsm_redis_password}}", "dev hsm_protected=false", ""]
+)
+def test_gitlab_takes_no_variable_for_a_template(job, playbooks, name, env):
+    path, called = playbooks
+    step = job(71, name, before_script=[], variables={"PATH": path, "HSM_ENV": env}).run()
+    assert (step.status, "is no name of an environment" in step.output) == (3, True)
+    assert not called.exists()

@@ -48,6 +48,8 @@ def test_the_stages_are_those_around_all_others():
     jobs = {name: find_job(read_template(), name) for name in read_template() if name != "variables"}
     assert [jobs[name]["stage"] for name in ("cloudhsm_status", "cloudhsm_ensure")] == [".pre", ".pre"]
     assert (jobs["cloudhsm_release"]["stage"], jobs["cloudhsm_release"]["when"]) == (".post", "always")
+    # What all other jobs begin with, its image may not have.
+    assert read_template()["cloudhsm_release"]["before_script"] == []
     assert jobs["cloudhsm_status"]["allow_failure"] == {"exit_codes": [1, 2]}
     assert "image" not in jobs[".cloudhsm_keepalive"], "a job has an image of its own"
 
