@@ -4,8 +4,8 @@
 #   hsm.sh touch ENV             it is in use now
 #   hsm.sh hold ENV [HOLDER]     it is needed for HSM_HOLD_FOR (900) seconds
 #   hsm.sh beat ENV [HOLDER]     hold again every HSM_BEAT seconds (240, or half of HSM_HOLD_FOR where that is less), until the
-#                                process HSM_WATCH is gone, the file HSM_STOP_FILE appears, or HSM_BEAT_MAX (21600) seconds
-#                                are over; where no process is watched, also when the folder of that file is gone
+#                                process HSM_WATCH is gone, the file HSM_STOP_FILE appears, or HSM_BEAT_MAX seconds are over
+#                                (604800; 21600 where no process is watched, and then also when the folder of that file is gone)
 #   hsm.sh release ENV [HOLDER]  end a beat by HSM_STOP_FILE, where that is set, then the hold
 #   hsm.sh check ENV             print active, held, idle, unknown, creating, retiring or committed
 #
@@ -307,12 +307,13 @@ tell() {
 # A job that clears its checkout away is still there to be watched; where none is, the folder stands for it.
 stopped() {
     [ -n "${HSM_STOP_FILE:-}" ] || return 1
-    if [ "$watch" -le 1 ]; then
+    if [ "$watch" -eq 0 ]; then
         case $HSM_STOP_FILE in */*) [ -d "${HSM_STOP_FILE%/*}/" ] || return 0 ;; esac
     fi
     [ -e "$HSM_STOP_FILE" ]
 }
 
+# With process 1, which is that of a job in a container, this one ends anyway.
 over() {
     if stopped; then return 0; fi
     [ "$watch" -gt 1 ] && ! kill -0 "$watch" 2>/dev/null
@@ -356,7 +357,7 @@ find_holder
 holder=${3:-$holder}
 check_names
 record_ttl=${HSM_RECORD_TTL:-7200} idle_after=${HSM_IDLE_AFTER:-1800} hold_for=${HSM_HOLD_FOR:-900}
-beat_max=${HSM_BEAT_MAX:-21600} watch=${HSM_WATCH:-0}
+watch=${HSM_WATCH:-0}
 check_seconds HSM_RECORD_TTL "$record_ttl"
 check_seconds HSM_IDLE_AFTER "$idle_after"
 check_seconds HSM_HOLD_FOR "$hold_for"
@@ -364,9 +365,13 @@ beat_every=240
 [ "$hold_for" -ge 480 ] || [ "$hold_for" -lt 2 ] || beat_every=$((hold_for / 2))
 beat_every=${HSM_BEAT:-$beat_every}
 check_seconds HSM_BEAT "$beat_every"
-check_seconds HSM_BEAT_MAX "$beat_max"
 [ "$hold_for" -le 86400 ] || wrong "HSM_HOLD_FOR: $hold_for s are more than a day. Hold again while it is needed."
 case $watch in '' | *[!0-9]*) wrong "HSM_WATCH: '$watch' is no id of a process." ;; esac
+# A process that is watched bounds its beat itself, however long the job takes.
+beat_max=21600
+[ "$watch" -eq 0 ] || beat_max=604800
+beat_max=${HSM_BEAT_MAX:-$beat_max}
+check_seconds HSM_BEAT_MAX "$beat_max"
 # Said by the hold already: nobody looks at a beat that does not begin, and the job would outlast its hold.
 if [ "$step" = beat ] || { [ "$step" = hold ] && [ -n "${HSM_BEAT:-}${HSM_STOP_FILE:-}" ]; } && [ $((2 * beat_every)) -gt "$hold_for" ]; then
     wrong "HSM_BEAT: with one beat of $beat_every s missed, a hold of $hold_for s is over. Set it to half of HSM_HOLD_FOR or less."

@@ -418,11 +418,11 @@ def test_a_beat_is_stopped_by_a_release_that_fails(tool, beat, tmp_path):
 
 def test_a_beat_ends_with_its_folder_where_it_watches_nothing(beat, holders, tmp_path):
     (folder := tmp_path / "job").mkdir()
-    watched, lonely = (beat(HSM_STOP_FILE=f"{folder}/stop", HSM_WATCH=pid) for pid in (str(os.getpid()), "0"))
+    *watched, lonely = (beat(HSM_STOP_FILE=f"{folder}/stop", HSM_WATCH=pid) for pid in (str(os.getpid()), "1", "0"))
     folder.rmdir()
     assert lonely.wait(10) == 0
     wait_until(lambda: "job" in holders())
-    assert watched.poll() is None, "a job may clear its checkout away, and is still there"
+    assert [each.poll() for each in watched] == [None, None], "a job may clear its checkout away, and is still there"
 
 
 def test_a_beat_is_never_rarer_than_its_hold_bears(tool, beat, store, holders):
@@ -451,6 +451,20 @@ def test_a_beat_ends_at_last(beat, holders):
     assert process.returncode == 0
     assert "job has been held for 2 s, the longest that HSM_BEAT_MAX allows" in told
     assert holders()["job"] <= 900
+
+
+@pytest.mark.parametrize(("watched", "longest"), [pytest.param(True, 604800, marks=pytest.mark.slow), (False, 21600)])
+def test_how_long_a_beat_lives(tool, watched, longest):
+    """A job may take longer than a beat that nobody ends."""
+    hurried = ("sh", "-c", 'sleep() { :; }; . "$0"')
+    given = {
+        "HSM_WATCH": str(os.getpid() if watched else 0),
+        "HSM_BEAT_MAX": "",
+        "HSM_HOLD_FOR": "86400",
+        "HSM_BEAT": "43200",
+    }
+    told = tool("beat", "dev", "job", shell=hurried, **given)
+    assert (told.returncode, f"job has been held for {longest} s" in told.stderr) == (0, True)
 
 
 def test_a_beat_outlives_what_redis_does_not_do(beat, store, holders, redis_port):
