@@ -41,6 +41,23 @@ AWKWARD = {
 }
 SECRET = secrets.token_hex(16)
 
+# systemctl(1), as far as ansible.builtin.systemd_service uses it. It knows the units of a folder, and forgets nothing.
+SYSTEMCTL = """\
+#!/bin/sh
+state='{folder}/state'
+for unit; do :; done
+case $1 in
+show)
+    [ -e '{units}'/"$unit" ] && echo LoadState=loaded || echo LoadState=not-found
+    [ -e "$state.start" ] && echo ActiveState=active || echo ActiveState=inactive ;;
+is-enabled) [ -e "$state.enable" ] ;;
+start | restart) touch "$state.start" ;;
+stop) rm "$state.start" ;;
+enable) touch "$state.enable" ;;
+disable) rm "$state.enable" ;;
+esac
+"""
+
 # The stand-in for ansible-playbook: it notes how it was called, and does what a test wants.
 STUB = """\
 #!/bin/sh
@@ -81,8 +98,8 @@ class Stubbed(Host):
         """Have the stand-in read a line from the FIFO `go`."""
         os.write(self._fifos["go"], b"go\n")
 
-    def play(self, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        return super().play(timer_venv=str(self.stub), timer_manage_venv=False, **variables)
+    def play(self, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        return super().play(*arguments, timer_venv=str(self.stub), timer_manage_venv=False, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +343,43 @@ def test_systemd_takes_over_from_cron(tmp_path: Path) -> None:
     assert host.crontab.read_text() == "0 5 * * * somebody-elses\n"
 
 
+@pytest.mark.slow
+def test_systemd_does_what_is_said(tmp_path: Path) -> None:
+    host = Stubbed(tmp_path / "host")
+    (host.folder / "bin" / "systemctl").write_text(SYSTEMCTL.format(folder=tmp_path, units=host.units))
+    (host.folder / "bin" / "systemctl").chmod(0o755)
+
+    def state() -> set[str]:
+        return {path.suffix[1:] for path in tmp_path.glob("state.*")}
+
+    stamp = tmp_path / "stamp"
+    stamp.touch()
+    # There is no systemd where this is tested: what the role finds is said beforehand.
+    found = {
+        "uid": "0", "folder": str(host.installed), "log_folder": str(host.logs), "unit_folder": str(host.units),
+        "cron_folder": "", "venv": str(host.stub), "metrics_folder": str(host.logs), "flock": "there", "timeout": "there",
+        "find": "there", "crontab": "", "git": "", "systemd": "runs", "units": "", "cron": "there", "metrics": "there",
+        "inventory": "", "user": "", "playbook": "there", "python": "", "made_of": "", "calendar": "",
+        "stamp": str(stamp),
+    }  # fmt: skip
+    asked = {"timer_inventory_content": "all: {}\n", "timer_found": found}
+
+    assert changed(host.play("--check", **asked)) > 0
+    assert changed(host.play(**asked)) > 0
+    assert state() == {"start", "enable"}
+    found["units"] = "there"
+    assert changed(host.play(**asked)) == 0
+
+    assert changed(host.play(timer_enabled=False, **asked)) == 1
+    assert state() == set()
+    assert changed(host.play(timer_enabled=False, **asked)) == 0
+
+    assert changed(host.play(**asked)) == 1
+    assert changed(host.play(timer_enabled=False, timer_state="absent", **asked)) > 0
+    assert state() == set()
+    assert not stamp.exists()
+
+
 def test_what_cannot_work_is_refused_by_the_name_of_the_parameter(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     done = host.play(
@@ -336,7 +390,17 @@ def test_what_cannot_work_is_refused_by_the_name_of_the_parameter(tmp_path: Path
 
     assert done.returncode == 2
     said = done.stdout + done.stderr
-    wrong = ("name", "cron", "log_folder", "inventory", "metrics_folder", "user", "python", "environment")
+    wrong = (
+        "name",
+        "cron",
+        "log_folder",
+        "inventory",
+        "metrics_folder",
+        "user",
+        "python",
+        "environment",
+        "write_paths",
+    )
     assert [name for name in wrong if f"timer_{name}: " not in said] == []
     assert ("timer_on_calendar: " in said) == bool(shutil.which("systemd-analyze"))
     assert SECRET not in said

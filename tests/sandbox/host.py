@@ -67,8 +67,13 @@ class Host:
         """All that was logged."""
         return "".join(path.read_text(encoding="utf-8") for path in sorted(self.logs.glob("*.log")))
 
-    def play(self, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        """Run the role to its end."""
+    def play(self, *arguments: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+        """Run the role to its end.
+
+        Args:
+            arguments: Further arguments of ansible-playbook.
+            variables: What is asked of the role.
+        """
         given = {
             "timer_folder": str(self.installed),
             "timer_unit_folder": str(self.units),
@@ -83,8 +88,8 @@ class Host:
             json.dump(given, file)
             file.flush()
             return subprocess.run(
-                ["ansible-playbook", "playbooks/install_timer.yml", "-e", f"@{file.name}"], cwd=CHECKOUT, env=environment,
-                capture_output=True, text=True, check=False,
+                ["ansible-playbook", "playbooks/install_timer.yml", "-e", f"@{file.name}", *arguments], cwd=CHECKOUT,
+                env=environment, capture_output=True, text=True, check=False,
             )  # fmt: skip
 
     def entry(self) -> str:
