@@ -57,6 +57,16 @@ enable) touch "$state.enable" ;;
 disable) rm "$state.enable" ;;
 esac
 """
+# A Python that makes virtual environments of itself.
+PYTHON = """\
+#!/bin/sh
+echo "$@" >>'{folder}/calls'
+case $1$2 in
+-c*) cat '{folder}/version' ;;
+-mvenv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp /bin/true "$3/bin/ansible-galaxy" ;;
+-mpip) exit "$(cat '{folder}/pip')" ;;
+esac
+"""
 
 # The stand-in for ansible-playbook: it notes how it was called, and does what a test wants.
 STUB = """\
@@ -359,7 +369,7 @@ def test_systemd_does_what_is_said(tmp_path: Path) -> None:
         "uid": "0", "folder": str(host.installed), "log_folder": str(host.logs), "unit_folder": str(host.units),
         "cron_folder": "", "venv": str(host.stub), "metrics_folder": str(host.logs), "flock": "there", "timeout": "there",
         "find": "there", "crontab": "", "git": "", "systemd": "runs", "units": "", "cron": "there", "metrics": "there",
-        "inventory": "", "user": "", "playbook": "there", "python": "", "made_of": "", "calendar": "",
+        "inventory": "", "user": "", "playbook": "there", "python": "", "made_of": "", "venv_of": "others", "calendar": "",
         "stamp": str(stamp),
     }  # fmt: skip
     asked = {"timer_inventory_content": "all: {}\n", "timer_found": found}
@@ -380,12 +390,51 @@ def test_systemd_does_what_is_said(tmp_path: Path) -> None:
     assert not stamp.exists()
 
 
+@pytest.mark.slow
+def test_a_virtual_environment_is_of_one_python_and_goes_if_it_was_begun_only(tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    python, calls = tmp_path / "python", tmp_path / "calls"
+    python.write_text(PYTHON.format(folder=tmp_path))
+    python.chmod(0o755)
+    venv = host.installed / "venv"
+    wanted = {
+        "timer_inventory_content": "all: {}\n", "timer_python": str(python), "timer_collections": ["one.two"],
+        "timer_scheduler": "cron",
+    }  # fmt: skip
+    (tmp_path / "version").write_text("3.11")
+    (tmp_path / "pip").write_text("1")
+
+    assert host.play(**wanted).returncode == 2
+    assert (venv / "bin" / "python").exists()
+    assert changed(host.play(timer_state="absent")) > 0
+    assert not host.installed.exists()
+
+    (tmp_path / "pip").write_text("0")
+    assert changed(host.play(**wanted)) > 0
+    (venv / "lib").mkdir()
+    calls.unlink()
+    assert changed(host.play(timer_upgrade=True, **wanted)) == 2
+    assert "--upgrade" in calls.read_text()
+    assert (venv / "lib").exists()
+
+    (tmp_path / "version").write_text("3.12")
+    assert changed(host.play(**wanted)) > 0
+    assert not (venv / "lib").exists()
+    assert changed(host.play(**wanted)) == 0
+
+    (venv / ".hsmops-timer").unlink()
+    done = host.play(**wanted)
+    assert done.returncode == 2
+    assert f"timer_venv: in {venv} is something that this role has not made." in done.stdout
+
+
 def test_what_cannot_work_is_refused_by_the_name_of_the_parameter(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     done = host.play(
         timer_scheduler="systemd", timer_enabled=False, timer_name="two words", timer_cron="hourly", timer_log_folder="log",
         timer_inventory="/nowhere", timer_metrics_folder="/nowhere", timer_user="nobody-here", timer_python="no-python",
         timer_environment={"A NAME": SECRET, "LINES": "two\nlines"}, timer_on_calendar="hourlyx",
+        timer_write_paths=["/srv/two words"],
     )  # fmt: skip
 
     assert done.returncode == 2
