@@ -113,6 +113,10 @@ class Awx:
         """Change an object by the hand of somebody else."""
         self._objects[kind][number] |= fields
 
+    def link(self, kind: str, number: int, which: str, ids: list[int]) -> None:
+        """Change a list of an object by the hand of somebody else."""
+        self._lists[kind, number, which] = ids
+
     def delete(self, kind: str, number: int) -> None:
         """Delete an object by the hand of somebody else."""
         self._delete(kind, number)
@@ -320,6 +324,10 @@ class Awx:
             name: f"{made['url']}{name}/" for name in ("survey_spec", "launch", "update", *KINDS[kind].lists)
         }
         shown["summary_fields"] = {}
+        if kind == "organizations":
+            shown["summary_fields"]["related_field_counts"] = {
+                which: len(self._lists.get((kind, made["id"], which), [])) for which in ("users", "admins")
+            }
         if kind == "projects":
             update = next(each for each in self._objects["project_updates"].values() if each["project"] == made["id"])
             shown["summary_fields"]["current_update"] = {"id": update["id"], "status": update["status"]}

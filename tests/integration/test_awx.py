@@ -108,7 +108,7 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
     configurer = Configurer(awx, tmp_path)
     before = awx.names()
     # Less than everything: what else there can be is seen below.
-    few = {"awx_runs": ["reap"], "awx_workflow_job": "Deploy"}
+    few = {"awx_runs": ["reap", "working_hours"], "awx_workflow_job": "Deploy", "awx_schedule_env": "nightly"}
     asked = variables(awx_notifications=[NOTICE], awx_inventory_path="inventories/hsm.yml", **few)
     del asked["awx_pkcs11"], asked["awx_aws"]
 
@@ -117,13 +117,20 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
     assert '"HSM reap"' in foretold.text
 
     assert changed(configurer.run("-vvv", by_password=True, **asked)) > 0
-    assert [job["name"] for job in awx.all("job_templates")][2:] == ["HSM ensure", "HSM release", "HSM reap"]
+    assert [job["name"] for job in awx.all("job_templates")][2:] == [
+        "HSM ensure", "HSM release", "HSM reap", "HSM working hours",
+    ]  # fmt: skip
+    assert {job["timeout"] for job in awx.all("job_templates")[2:]} == {7200}
     assert awx.get("credentials", "HSM Redis")["inputs"] == asked["awx_redis"]
     assert awx.get("schedules", "HSM reap")["rrule"].endswith("FREQ=MINUTELY;INTERVAL=10")
     told = [awx.get("notification_templates", "HSM operations")["id"]]
-    assert awx.listed("job_templates", "HSM reap", "notification_templates_error") == told
+    for template in ("HSM reap", "HSM working hours"):
+        assert awx.listed("job_templates", template, "notification_templates_error") == told
     assert awx.listed("job_templates", "HSM ensure", "notification_templates_error") == []
     assert_workflow(awx)
+
+    # What the project has is not known here.
+    assert [question["type"] for question in awx.survey("HSM reap")] == ["text"]
 
     # Another environment in the place of the first, none from the project, and another password.
     assert {"hosts/dev", "inventory_sources/HSM environments"} <= awx.names()
@@ -131,7 +138,7 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
     del asked["awx_inventory_path"]
     asked["awx_redis"]["password"] = "Rotated-Passw0rd-of-AWX"
     assert changed(configurer.run(awx_update_secrets=True, **asked)) > 0
-    assert [question["choices"] for question in awx.survey("HSM reap")] == [["prod", "all"]]
+    assert [question["choices"] for question in awx.survey("HSM reap")] == [["prod", "all", "nightly"]]
     assert [host["name"] for host in awx.all("hosts")] == ["prod"]
     assert awx.all("inventory_sources") == []
     assert awx.get("credentials", "HSM Redis")["inputs"] == asked["awx_redis"]
@@ -147,6 +154,12 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
     assert awx.names() == before | stays | {f"organizations/{ORGANIZATION}"}
     awx.delete("job_templates", awx.get("job_templates", "HSM drill")["id"])
     awx.delete("credentials", awx.get("credentials", "Their Redis")["id"])
+    # Somebody belongs to the organization.
+    organization = awx.get("organizations", ORGANIZATION)["id"]
+    awx.link("organizations", organization, "users", [1])
+    assert changed(configurer.run(awx_state="absent", awx_organization=ORGANIZATION)) > 0
+    assert awx.names() == before | {f"organizations/{ORGANIZATION}"}
+    awx.link("organizations", organization, "users", [])
     assert changed(configurer.run(awx_state="absent", awx_organization=ORGANIZATION)) > 0
     assert awx.names() == before
 
