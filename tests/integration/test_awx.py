@@ -118,7 +118,7 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
 
     assert changed(configurer.run("-vvv", by_password=True, **asked)) > 0
     assert [job["name"] for job in awx.all("job_templates")][2:] == [
-        "HSM ensure", "HSM release", "HSM reap", "HSM working hours",
+        "HSM ensure", "HSM release", "HSM workflow failed", "HSM reap", "HSM working hours",
     ]  # fmt: skip
     assert {job["timeout"] for job in awx.all("job_templates")[2:]} == {7200}
     assert awx.get("credentials", "HSM Redis")["inputs"] == asked["awx_redis"]
@@ -165,14 +165,16 @@ def test_awx_has_what_is_asked_for_and_nothing_else_is_touched(awx, tmp_path):
 
 
 def assert_workflow(awx: Awx) -> None:
-    """Whatever becomes of it, the HSM is released."""
+    """Whatever becomes of it, the HSM is released; where ensure or job fails, something fails on which nothing follows."""
     nodes = {node["identifier"]: node for node in awx.all("workflow_job_template_nodes")}
     run = {name: awx.by_id("job_templates", node["unified_job_template"])["name"] for name, node in nodes.items()}
-    assert run == {"ensure": "HSM ensure", "job": "Deploy", "release": "HSM release"}
+    assert run == {"ensure": "HSM ensure", "job": "Deploy", "release": "HSM release", "failed": "HSM workflow failed"}
     for node, which, following in (
-        ("ensure", "success_nodes", "job"), ("ensure", "failure_nodes", "release"), ("job", "always_nodes", "release"),
+        ("ensure", "success_nodes", ["job"]), ("ensure", "failure_nodes", ["release", "failed"]),
+        ("job", "always_nodes", ["release"]), ("job", "failure_nodes", ["failed"]), ("failed", "always_nodes", []),
     ):  # fmt: skip
-        assert awx.linked("workflow_job_template_nodes", nodes[node]["id"], which) == [nodes[following]["id"]]
+        linked = awx.linked("workflow_job_template_nodes", nodes[node]["id"], which)
+        assert sorted(linked) == sorted(nodes[name]["id"] for name in following)
 
 
 def test_what_somebody_else_has_made_is_not_taken_over(awx, tmp_path):

@@ -206,6 +206,14 @@ def test_release(sandbox, fleet, play, store, contents, holder):
     assert sandbox.aws.calls() == []
 
 
+def test_a_use_that_has_failed_is_released_before_it_is_told(sandbox, fleet, play, store):
+    released = play("release", "-e", f"hsm_holder={HOLDER}", "-e", "hsm_use_failed=true", hosts=("held",))
+
+    assert released.returncode == 2, released.stdout
+    assert "held: what it was held for has failed." in released.stdout
+    assert not store.exists("hsm:held:holds")
+
+
 def test_reap_that_fails_for_one_environment_ends_with_failure_and_sees_to_the_others(sandbox, fleet, play, left):
     process = play("reap", hosts=("gone", "idle", "held"))
 
