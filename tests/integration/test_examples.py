@@ -51,10 +51,14 @@ def work(estates: Estates, tmp_path: Path):
         script, noted = tmp_path / "work.py", tmp_path / "noted"
         script.write_text(textwrap.dedent(WORK), encoding="utf-8")
         url = estates.inventory()["all"]["vars"]["hsm_redis_url"]
-        command = [sys.executable, str(script), url, estate.key("holds"), str(noted), str(status)]
+        command = [sys.executable, str(script), url, key(estate, "holds"), str(noted), str(status)]
         return command, lambda: json.loads(noted.read_text(encoding="utf-8"))
 
     return work
+
+
+def key(estate, what: str) -> str:
+    return f"hsm:{estate.variables.get('hsm_env', estate.name)}:{what}"
 
 
 def extra(**variables: t.Any) -> list[str]:
@@ -63,7 +67,8 @@ def extra(**variables: t.Any) -> list[str]:
 
 @pytest.mark.parametrize("status", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_release_holds_the_hsm_for_its_signature_only(estates, work, status):
-    estate = estates.make()
+    # The name that a reaper knows the environment by is not that of the host.
+    estate = estates.make(hsm_env="signatures")
     command, noted = work(estate, status)
     idle = ["true"]
     arguments = extra(release="1.4.2", build_command=idle, sign_command=command, roll_out_command=idle)
@@ -71,8 +76,8 @@ def test_a_release_holds_the_hsm_for_its_signature_only(estates, work, status):
 
     assert done.status == (2 if status else 0), done.text
     assert noted() == [["release-1.4.2"], estate.place()[0][1]]
-    assert not estates.store.exists(estate.key("holds"))
-    assert estates.now() - int(estates.store.get(estate.key("last_access"))) < 60
+    assert not estates.store.exists(key(estate, "holds"))
+    assert estates.now() - int(estates.store.get(key(estate, "last_access"))) < 60
     assert ("Roll it out" in done.stdout) == (not status)
 
 
@@ -86,9 +91,24 @@ def test_a_suite_is_released_whether_it_passes_or_fails(estates, work, status):
     )
 
     assert done.status == (2 if status else 0), done.text
-    assert noted() == [["job-7"], estate.place()[0][1]]
+    assert noted() == [["tests-job-7"], estate.place()[0][1]]
     assert not estates.store.exists(estate.key("holds"))
     assert len(estate.hsms()) == 1
+
+
+def test_two_suites_of_a_day_do_not_end_each_others_hold(estates, work):
+    estate = estates.make()
+    estate.create_hsm()
+    command, noted = work(estate)
+    holders = set()
+    for _number in range(2):
+        done = estates.play(
+            "examples/test_suite.yml", estate, arguments=extra(test_command=command), environment={"CI_JOB_ID": ""}
+        )
+        assert done.status == 0, done.text
+        holders.update(noted()[0])
+    assert len(holders) == 2
+    assert not estates.store.exists(estate.key("holds"))
 
 
 def test_keys_of_a_ceremony_are_in_a_proved_backup(estates, tmp_path):
