@@ -91,6 +91,7 @@ _value:
 """
 
 import datetime
+import math
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -126,7 +127,7 @@ def working_hours(given: t.Any, at: str | None = None) -> dict[str, t.Any]:
     return {
         "at_work": hours.at_work,
         "until": hours.until.astimezone(zone).isoformat() if hours.until else None,
-        "seconds_left": int((hours.until - now).total_seconds()) if hours.until else None,
+        "seconds_left": math.ceil((hours.until - now).total_seconds()) if hours.until else None,
         "reason": explain(hours, zone),
     }
 

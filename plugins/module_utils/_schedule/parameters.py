@@ -19,7 +19,9 @@ WARM_UP_MINUTES = 30
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _KEYS = {"days", "from", "to", "time_zone", "holidays", "warm_up_minutes"}
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])|(24):(00)")
-_YEARLY = re.compile(r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
+_YEARLY = re.compile(r"\d\d-\d\d")
+# Has every day that a year can have.
+_LEAP_YEAR = "2000"
 _LONGEST_WARM_UP = 12 * 60
 
 
@@ -104,11 +106,12 @@ def _read_holidays(given: t.Iterable[t.Any]) -> tuple[frozenset[datetime.date], 
     dates, yearly = set(), set()
     for holiday in given:
         text = str(holiday).strip()
-        if match := _YEARLY.fullmatch(text):
-            yearly.add((int(match[1]), int(match[2])))
-            continue
         try:
-            dates.add(datetime.date.fromisoformat(text))
+            if _YEARLY.fullmatch(text):
+                day = datetime.date.fromisoformat(f"{_LEAP_YEAR}-{text}")
+                yearly.add((day.month, day.day))
+            else:
+                dates.add(datetime.date.fromisoformat(text))
         except ValueError as error:
             wanted = "Write YYYY-MM-DD, or MM-DD for every year."
             raise HoursError(f"holidays: {holiday!r} is no date. {wanted}") from error
@@ -116,6 +119,9 @@ def _read_holidays(given: t.Iterable[t.Any]) -> tuple[frozenset[datetime.date], 
 
 
 def _read_zone(name: t.Any) -> datetime.tzinfo:
+    if name == "UTC":
+        # The default needs no database of zones.
+        return datetime.timezone.utc
     try:
         return zoneinfo.ZoneInfo(str(name))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:

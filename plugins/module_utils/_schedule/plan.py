@@ -21,6 +21,8 @@ HORIZON_DAYS = 400
 
 _MINUTES_OF_DAY = 24 * 60
 _ONE_DAY = datetime.timedelta(days=1)
+# Hours that are seen to go on for so long do not end: no stretch is looked for beyond.
+_ENDLESS = (HORIZON_DAYS - 5) * _ONE_DAY
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def decide(windows: t.Iterable[Window], now: datetime.datetime) -> Hours:
         if begin > reached:
             return Hours(True, reached) if reached > now else Hours(False, begin)
         reached = max(reached, end)
-    return Hours(reached > now, reached if reached > now else None)
+    return Hours(reached > now, reached if now < reached < now + _ENDLESS else None)
 
 
 def _stretches(window: Window, now: datetime.datetime) -> t.Iterator[tuple[datetime.datetime, datetime.datetime]]:

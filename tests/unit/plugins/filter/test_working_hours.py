@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import zoneinfo
+
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
@@ -24,6 +26,27 @@ def test_how_it_stands():
         "seconds_left": 221400,
         "reason": "outside of working hours until Mon 2026-11-30 07:30 CET",
     }
+
+
+def test_around_the_clock_has_no_end():
+    around = {"from": "00:00", "to": "24:00", "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]}
+    expected = {"at_work": True, "until": None, "seconds_left": None, "reason": "working hours"}
+    assert working_hours(around, "2026-11-27T17:00") == expected
+
+
+def test_a_second_that_has_begun_is_left():
+    assert working_hours(OFFICE, "2026-11-27T17:59:59.5")["seconds_left"] == 1
+
+
+def test_utc_needs_no_database_of_zones(monkeypatch):
+    def without_database(name):
+        raise zoneinfo.ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", without_database)
+    hours = {"from": "08:00", "to": "18:00"}
+    assert working_hours(hours, "2026-11-27T17:00")["reason"] == "working hours until Fri 2026-11-27 18:00 UTC"
+    with pytest.raises(AnsibleFilterError, match="install the Python package tzdata"):
+        working_hours({**hours, "time_zone": "Europe/Berlin"})
 
 
 @pytest.mark.parametrize("none", [None, {}, [], ""])
@@ -55,6 +78,7 @@ def test_hours_as_yaml_reads_them():
         ({"days": "mon"}, "days: 'mon' is no list"),
         ({"holidays": ["Christmas"]}, "holidays: 'Christmas' is no date. Write YYYY-MM-DD"),
         ({"holidays": ["13-01"]}, "holidays: '13-01' is no date"),
+        ({"holidays": ["02-30"]}, "holidays: '02-30' is no date"),
         ({"time_zone": "Berlin"}, "time_zone: 'Berlin' is not known here"),
         ({"time_zone": "../etc/passwd"}, "time_zone: '../etc/passwd' is not known here"),
         ({"warm_up_minutes": "soon"}, "warm_up_minutes: 'soon' is no number of minutes"),

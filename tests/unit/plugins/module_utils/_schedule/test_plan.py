@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import zoneinfo
 
@@ -90,10 +91,18 @@ def test_without_windows_nobody_is_ever_at_work():
     assert decide([], at("2026-11-27T09:00")) == Hours(False, None)
 
 
-def test_around_the_clock_goes_on_to_the_horizon():
-    hours = decide([office("00:00", "24:00", days=DAYS)], at("2026-11-27T09:00"))
-    assert hours.at_work
-    assert hours.until > at("2027-11-27T09:00")
+@pytest.mark.parametrize(
+    "window", [office("00:00", "24:00", days=DAYS), office("12:00", "36:00", days=DAYS, warm_up=720)]
+)
+def test_around_the_clock_has_no_end(window):
+    assert decide([window], at("2026-11-27T09:00")) == Hours(True, None)
+    tomorrow_off = [dataclasses.replace(window, holidays=frozenset({datetime.date(2026, 11, 28)}))]
+    assert decide(tomorrow_off, at("2026-11-27T09:00")).until is not None
+
+
+def test_the_last_hours_that_there_are_have_an_end():
+    off = frozenset(datetime.date(2026, 11, 28) + datetime.timedelta(days=number) for number in range(500))
+    assert decide([office(days=DAYS, holidays=off)], at("2026-11-27T09:00")) == until("2026-11-27T18:00", True)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +161,9 @@ SECOND = datetime.timedelta(seconds=1)
 def test_the_next_change_is_one_and_the_first(given_windows, now):
     hours = decide(given_windows, now)
     if hours.until is None:
-        assert not given_windows
+        # None at all, or around the clock.
+        for days in (0, 1, 150, 300):
+            assert decide(given_windows, now + datetime.timedelta(days=days)).at_work == bool(given_windows)
         return
     assert hours.until > now
     horizon = now + datetime.timedelta(days=300)
