@@ -85,11 +85,16 @@ def test_one_that_fails_stops_no_other(estates):
     assert re.search(r'msg"?: "cluster_id: .*cluster-aaaaaaaaaaa', done.text)
 
 
-def test_bad_hours_change_nothing(estates):
+def test_bad_hours_keep_their_own_hsm_and_no_other(estates):
     estate = estates.make(hsm_working_hours={"from": "8am", "to": "18:00"}, **PLAIN)
-    estate.create_hsm()
-    estate.age()
-    refused = estates.play("schedule_hsm", estate)
+    resting = estates.make(**PLAIN)
+    for each in (estate, resting):
+        each.create_hsm()
+        each.age()
+    refused = estates.play("schedule_hsm", estate, resting)
     assert refused.status == 2
     assert "hsm_working_hours: from: '8am' is no time of day. Write HH:MM in quotes" in refused.text
+    assert (len(estate.hsms()), len(resting.hsms())) == (1, 0)
+    assert "Could not match supplied host pattern" not in refused.text
+    assert estates.play("schedule_hsm", estate).status == 2
     assert len(estate.hsms()) == 1
