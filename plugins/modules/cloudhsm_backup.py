@@ -119,10 +119,16 @@ EXAMPLES = r"""
     copy_to_regions:
       - eu-central-1
 
-- name: Wait for the backup that AWS makes of a deletion
+- name: Note the time by AWS's own clock, before somebody deletes an HSM
+  hsmops.cloudhsm.cloudhsm_cluster_info:
+    cluster_ids:
+      - cluster-abcdefghijk
+  register: before
+
+- name: Wait for the backup that AWS makes of that deletion
   hsmops.cloudhsm.cloudhsm_backup:
     cluster_id: cluster-abcdefghijk
-    created_since: "{{ ansible_date_time.iso8601 }}"
+    created_since: "{{ '%Y-%m-%dT%H:%M:%SZ' | ansible.builtin.strftime(before.moment, utc=true) }}"
     wait_timeout: 900
   register: result
 

@@ -148,7 +148,6 @@ EXAMPLES = r"""
     tags:
       environment: prod
       hsmops:protected: "true"
-  register: result
 
 - name: Have a copy of it, made from a backup
   hsmops.cloudhsm.cloudhsm_cluster:
@@ -158,18 +157,19 @@ EXAMPLES = r"""
     subnet_ids:
       - subnet-0123456789abcdef0
     source_backup_id: backup-abcdefghijk
+  register: copy
 
 - name: Keep the backups of a cluster longer
   hsmops.cloudhsm.cloudhsm_cluster:
     cluster_id: cluster-abcdefghijk
     backup_retention_days: 379
 
-- name: Delete the HSMs of a cluster, then the cluster
+- name: Delete the HSMs of the copy
   hsmops.cloudhsm.cloudhsm_hsm:
-    cluster_id: "{{ result.cluster.cluster_id }}"
+    cluster_id: "{{ copy.cluster.cluster_id }}"
     state: absent
 
-- name: Delete the cluster
+- name: Delete the copy
   hsmops.cloudhsm.cloudhsm_cluster:
     name: payments-drill
     state: absent

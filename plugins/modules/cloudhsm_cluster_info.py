@@ -108,6 +108,11 @@ clusters:
       type: str
       returned: always
       sample: hsm2m.medium
+    hsm_type_rollback_expiration:
+      description: Until when a change of the type can be taken back.
+      type: str
+      returned: when AWS gives it
+      sample: "2026-01-02T09:00:00.000000+00:00"
     hsms:
       description: Its HSMs, in any state.
       type: list
@@ -119,6 +124,11 @@ clusters:
           type: str
           returned: always
           sample: eu-west-1a
+        cluster_id:
+          description: The id of the cluster.
+          type: str
+          returned: when AWS gives it
+          sample: cluster-abcdefghijk
         eni_id:
           description: The network interface. It stays when AWS replaces the HSM.
           type: str
@@ -129,11 +139,21 @@ clusters:
           type: str
           returned: when AWS gives it
           sample: 192.0.2.10
+        eni_ip_v6:
+          description: The IPv6 address of the network interface.
+          type: str
+          returned: when AWS gives it
+          sample: 2001:db8::10
         hsm_id:
           description: The id. It changes when AWS replaces the HSM.
           type: str
           returned: always
           sample: hsm-abcdefghijk
+        hsm_type:
+          description: The type.
+          type: str
+          returned: when AWS gives it
+          sample: hsm2m.medium
         state:
           description: V(CREATE_IN_PROGRESS), V(ACTIVE), V(DEGRADED), V(DELETE_IN_PROGRESS) or V(DELETED).
           type: str
@@ -154,11 +174,21 @@ clusters:
       type: str
       returned: when AWS gives it
       sample: FIPS
+    network_type:
+      description: V(IPV4) or V(DUALSTACK).
+      type: str
+      returned: when AWS gives it
+      sample: IPV4
     security_group:
       description: The security group that AWS made for the cluster.
       type: str
       returned: when AWS gives it
       sample: sg-0123456789abcdef0
+    source_backup_id:
+      description: The backup that the cluster was made from.
+      type: str
+      returned: when AWS gives it
+      sample: backup-abcdefghijk
     state:
       description: The state.
       type: str
