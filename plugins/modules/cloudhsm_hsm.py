@@ -296,6 +296,8 @@ attributes:
 notes:
   - Calls that AWS throttles, and reads that fail for an internal reason of AWS, are repeated in up to 6 rounds within about
     half a minute.
+  - With O(state=absent) it asks neither whether somebody uses the HSMs nor for the tag C(hsmops:protected). The module
+    M(hsmops.cloudhsm.hsm_reap), and the playbooks that delete, do.
   - It backs up no key outside of the HSM, and relies on AWS's own backup. The playbook C(backup_then_delete_hsm) has both.
   - An HSM in the state C(ACTIVE) is not yet reachable from everywhere. Clients need the ports 2223 to 2225 of its address.
   - Needs the permissions C(cloudhsm:DescribeClusters), C(cloudhsm:CreateHsm), C(cloudhsm:DeleteHsm) and
