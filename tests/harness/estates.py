@@ -180,9 +180,14 @@ class Estate:
         now = self._estates.now()
         self._estates.store.set(self.key("last_access"), now - seconds, ex=7200)
 
+    @property
+    def env(self) -> str:
+        """The name in the activity store, and of its backup of keys."""
+        return t.cast("str", self.variables.get("hsm_env", self.name))
+
     def key(self, what: str) -> str:
         """Return the name of a key in Redis."""
-        return f"hsm:{self.name}:{what}"
+        return f"hsm:{self.env}:{what}"
 
     def secrets(self) -> dict[str, bytes]:
         """Return what our own backup consists of, by the names of the secrets."""
@@ -191,7 +196,7 @@ class Estate:
         names = [secret["Name"] for page in pages for secret in page["SecretList"]]
         found = {}
         for name in names:
-            if name.startswith(f"hsmops/{self.name}/"):
+            if name.startswith(f"hsmops/{self.env}/"):
                 secret = client.get_secret_value(SecretId=name)
                 found[name] = secret.get("SecretBinary") or secret["SecretString"].encode()
         return found
@@ -199,7 +204,7 @@ class Estate:
     def missing_parts(self) -> set[str] | None:
         """Return those parts that the manifest names and the store lacks; None where there is no manifest."""
         found = self.secrets()
-        manifest = found.pop(f"hsmops/{self.name}/manifest", None)
+        manifest = found.pop(f"hsmops/{self.env}/manifest", None)
         if manifest is None:
             return None
         there = {name.rpartition("/")[2] for name in found}

@@ -16,7 +16,13 @@ from pathlib import Path
 import yaml
 
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines"
+TOOL = PIPELINES / "hsm.sh"
 TEMPLATE = PIPELINES / "gitlab" / "cloudhsm.yml"
+# A deletion that nobody can stop any more, as Redis has it.
+CLAIM = {
+    "token": "one", "fence": "1", "phase": "committed", "hsm_ids": "hsm-1", "deadline": "4000000000", "record": "1767258000",
+    "server": "x",
+}  # fmt: skip
 
 
 def read_template() -> dict[str, t.Any]:

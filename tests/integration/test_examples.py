@@ -51,14 +51,10 @@ def work(estates: Estates, tmp_path: Path):
         script, noted = tmp_path / "work.py", tmp_path / "noted"
         script.write_text(textwrap.dedent(WORK), encoding="utf-8")
         url = estates.inventory()["all"]["vars"]["hsm_redis_url"]
-        command = [sys.executable, str(script), url, key(estate, "holds"), str(noted), str(status)]
+        command = [sys.executable, str(script), url, estate.key("holds"), str(noted), str(status)]
         return command, lambda: json.loads(noted.read_text(encoding="utf-8"))
 
     return work
-
-
-def key(estate, what: str) -> str:
-    return f"hsm:{estate.variables.get('hsm_env', estate.name)}:{what}"
 
 
 def extra(**variables: t.Any) -> list[str]:
@@ -76,8 +72,8 @@ def test_a_release_holds_the_hsm_for_its_signature_only(estates, work, status):
 
     assert done.status == (2 if status else 0), done.text
     assert noted() == [["release-1.4.2"], estate.place()[0][1]]
-    assert not estates.store.exists(key(estate, "holds"))
-    assert estates.now() - int(estates.store.get(key(estate, "last_access"))) < 60
+    assert not estates.store.exists(estate.key("holds"))
+    assert estates.now() - int(estates.store.get(estate.key("last_access"))) < 60
     assert ("Roll it out" in done.stdout) == (not status)
 
 
@@ -113,7 +109,7 @@ def test_two_suites_of_a_day_do_not_end_each_others_hold(estates, work):
 
 def test_keys_of_a_ceremony_are_in_a_proved_backup(estates, tmp_path):
     need_softhsm()
-    estate = estates.make().furnish()
+    estate = estates.make(hsm_env="ceremonies").furnish()
     script = tmp_path / "ceremony.py"
     script.write_text(textwrap.dedent(CEREMONY), encoding="utf-8")
     given, pin = estate.variables["hsm_key_backup"], tmp_path / "pin"
@@ -123,6 +119,6 @@ def test_keys_of_a_ceremony_are_in_a_proved_backup(estates, tmp_path):
 
     assert done.status == 0, done.text
     assert "tonight" in json.dumps([json.loads(part) for part in estate.secrets().values()])
-    assert f"{estate.name}: " in done.stdout
+    assert f"{estate.env}: " in done.stdout
     assert "fingerprint" in done.stdout
     assert not estates.store.exists(estate.key("holds"))

@@ -19,6 +19,7 @@ import redis
 import yaml
 from local_aws.client import REGION
 from local_aws.estate import lay_out
+from local_aws.knobs import Knobs
 from sandbox.sandbox import CHECKOUT, Sandbox
 
 # An HSM takes a second at this rate.
@@ -169,7 +170,7 @@ def test_reap_of_a_fleet_in_one_play(sandbox, fleet, play, store, contents, left
     # So long that it is seen to be under way, also on a machine that has other things to do.
     sandbox.aws.set_knobs(hsm_delete_seconds=5 * RATE)
     reaped = play("reap")
-    sandbox.aws.set_knobs(hsm_delete_seconds=120.0)
+    sandbox.aws.set_knobs(hsm_delete_seconds=Knobs().hsm_delete_seconds)
     assert reaped.returncode == 0, reaped.stdout
     assert [re.sub(r"\b40\d\d s", "4000 s", line) for line in report(reaped)] == [
         f"held: kept: held by {HOLDER} until {until}",

@@ -440,16 +440,8 @@ def test_what_cannot_work_is_refused_by_the_name_of_the_parameter(tmp_path: Path
     assert done.returncode == 2
     said = done.stdout + done.stderr
     wrong = (
-        "name",
-        "cron",
-        "log_folder",
-        "inventory",
-        "metrics_folder",
-        "user",
-        "python",
-        "environment",
-        "write_paths",
-    )
+        "name", "cron", "log_folder", "inventory", "metrics_folder", "user", "python", "environment", "write_paths",
+    )  # fmt: skip
     assert [name for name in wrong if f"timer_{name}: " not in said] == []
     assert ("timer_on_calendar: " in said) == bool(shutil.which("systemd-analyze"))
     assert SECRET not in said

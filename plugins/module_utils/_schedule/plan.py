@@ -21,7 +21,8 @@ HORIZON_DAYS = 400
 
 _MINUTES_OF_DAY = 24 * 60
 _ONE_DAY = datetime.timedelta(days=1)
-# Hours that are seen to go on for so long do not end: no stretch is looked for beyond.
+# Hours that go on for as long as is looked do not end. The last day that is looked at is three days before the horizon, and its
+# stretch may end before it does.
 _ENDLESS = (HORIZON_DAYS - 5) * _ONE_DAY
 
 

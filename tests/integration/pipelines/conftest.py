@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 import redis
+from harness.gitlab import TOOL, inherited
 
 ENV, HOLDS = "dev", "hsm:dev:holds"
 
@@ -67,3 +69,16 @@ def slow_holds(tmp_path: Path) -> tuple[Path, Path]:
     )
     program.chmod(0o755)
     return folder, arrive
+
+
+@pytest.fixture
+def tool(redis_url):
+    """Run the script. What is not said otherwise, the environment of a job says."""
+
+    def run(*arguments, shell=("sh",), **variables):
+        return subprocess.run(
+            [*shell, TOOL, *arguments], env={**inherited(), "REDIS_URL": redis_url, **variables},
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    return run
